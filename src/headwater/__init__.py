@@ -1,0 +1,1 @@
+"""Headwater: the streaming layer for AI products."""

@@ -1,0 +1,192 @@
+"""The vocabulary: what can happen in a response, one frozen type an event.
+
+Providers make these from what an upstream sends; the log keeps them; wires speak them. Their JSON
+is the native wire (PROTOCOL.md). Names are `<noun>-<action>`.
+
+What one upstream event brought is one event here: never merged, never split.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+#: Of the stored form. A reader of a log written by another version looks at it before decoding.
+SCHEMA_VERSION = 1
+
+FinishReason = Literal["stop", "length", "tool-calls", "content-filter", "cancelled"]
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens the provider counted."""
+
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int | UnsetType = UNSET
+    cached_tokens: int | UnsetType = UNSET
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Milliseconds from the arrival of the request; None where the stage was not reached."""
+
+    queue: float
+    connect: float | None
+    first_token: float | None
+    total: float
+    overhead: float
+    attempts: int
+
+
+class _Event(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
+    pass
+
+
+class StreamStart(_Event, tag="stream-start"):
+    """The first event of every log. `created` is Unix time in seconds."""
+
+    stream: str
+    model: str
+    created: int
+
+
+class TextDelta(_Event, tag="text-delta"):
+    """A piece of the answer."""
+
+    text: str
+
+
+class ReasoningDelta(_Event, tag="reasoning-delta"):
+    """A piece of what the model thought before it answered."""
+
+    text: str
+
+
+class RefusalDelta(_Event, tag="refusal-delta"):
+    """A piece of a refusal, where the provider marks refusals."""
+
+    text: str
+
+
+class ToolCallStart(_Event, tag="tool-call-start"):
+    """The model begins to call the tool `name`; `call` is the provider's id, or one of ours."""
+
+    call: str
+    name: str
+
+
+class ToolCallDelta(_Event, tag="tool-call-delta"):
+    """A raw fragment of the JSON of a call's arguments."""
+
+    call: str
+    arguments: str
+
+
+class ToolCallEnd(_Event, tag="tool-call-end"):
+    """The arguments of the call are whole."""
+
+    call: str
+
+
+class ToolResult(_Event, tag="tool-result"):
+    """What a tool that ran beside the model answered."""
+
+    call: str
+    output: Any
+
+
+class Source(_Event, tag="source"):
+    """A page that the answer rests on."""
+
+    url: str
+    title: str | None = None
+
+
+class File(_Event, tag="file"):
+    """A file the model made, as a URL or a data URL."""
+
+    media_type: str
+    url: str
+
+
+class StepStart(_Event, tag="step-start"):
+    """An agent begins one round of model and tools."""
+
+
+class StepEnd(_Event, tag="step-end"):
+    """An agent ends one round of model and tools."""
+
+
+class Data(_Event, tag="data"):
+    """Application data alongside the answer; transient data is not part of the message."""
+
+    name: str
+    value: Any
+    transient: bool | UnsetType = UNSET
+
+
+class ProviderData(_Event, tag="provider-data"):
+    """What only this provider understands, kept verbatim and sent back on the next turn."""
+
+    provider: str
+    part: str
+    value: Any
+
+
+class StreamRepair(_Event, tag="stream-repair"):
+    """A visible seam: after it, the text comes from another attempt."""
+
+    reason: str
+    from_: str = msgspec.field(name="from")
+
+
+class StreamEnd(_Event, tag="stream-end"):
+    """The terminal event of a response that ended as it should, or was cancelled."""
+
+    reason: FinishReason
+    usage: Usage | None
+    timing: Timing
+
+
+class StreamError(_Event, tag="stream-error"):
+    """The terminal event of a response that failed. `code` is one of `headwater.errors.STATUS`."""
+
+    code: str
+    message: str
+    retryable: bool
+    usage: Usage | None
+    timing: Timing
+
+
+Event = (
+    StreamStart
+    | TextDelta
+    | ReasoningDelta
+    | RefusalDelta
+    | ToolCallStart
+    | ToolCallDelta
+    | ToolCallEnd
+    | ToolResult
+    | Source
+    | File
+    | StepStart
+    | StepEnd
+    | Data
+    | ProviderData
+    | StreamRepair
+    | StreamEnd
+    | StreamError
+)
+
+Terminal = StreamEnd | StreamError
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Event)
+
+#: One event to the JSON that the log and the native wire hold, on one line.
+encode = _encoder.encode
+#: That JSON back to the event; `msgspec.ValidationError` when it is not one.
+decode = _decoder.decode
+#: Many events, one a line.
+decode_lines = msgspec.json.Decoder(Event).decode_lines

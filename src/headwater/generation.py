@@ -1,0 +1,23 @@
+"""What a caller asks for, whatever wire it was asked in and whichever provider will answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+Message = dict[str, Any]
+
+
+class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request for one response.
+
+    `messages` have the shape of OpenAI's Chat Completions. `options` holds every other member of
+    the body as it came: sampling parameters, tools, and what only an OpenAI-compatible upstream
+    knows. `stream` is False when the caller wants the response whole.
+    """
+
+    messages: list[Message]
+    model: str | None = None
+    options: dict[str, Any] = {}
+    stream: bool = True
