@@ -58,9 +58,9 @@ RETRYABLE: Final = frozenset(
 class HeadwaterError(Exception):
     """An error a caller may see.
 
-    `code` is one of `STATUS`; `status` is its HTTP status; `retryable` says whether the same request
-    may succeed later; `param` names the member of the request that is wrong; `retry_after` is in
-    seconds.
+    `code` is one of `STATUS`; `status` is its HTTP status; `retryable` says whether the same
+    request may succeed later; `param` names the member of the request that is wrong; `retry_after`
+    is in seconds.
     """
 
     def __init__(

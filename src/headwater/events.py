@@ -43,7 +43,7 @@ class _Event(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
     pass
 
 
-class StreamStart(_Event, tag="stream-start"):
+class StreamStart(_Event, frozen=True, tag="stream-start"):
     """The first event of every log. `created` is Unix time in seconds."""
 
     stream: str
@@ -51,74 +51,74 @@ class StreamStart(_Event, tag="stream-start"):
     created: int
 
 
-class TextDelta(_Event, tag="text-delta"):
+class TextDelta(_Event, frozen=True, tag="text-delta"):
     """A piece of the answer."""
 
     text: str
 
 
-class ReasoningDelta(_Event, tag="reasoning-delta"):
+class ReasoningDelta(_Event, frozen=True, tag="reasoning-delta"):
     """A piece of what the model thought before it answered."""
 
     text: str
 
 
-class RefusalDelta(_Event, tag="refusal-delta"):
+class RefusalDelta(_Event, frozen=True, tag="refusal-delta"):
     """A piece of a refusal, where the provider marks refusals."""
 
     text: str
 
 
-class ToolCallStart(_Event, tag="tool-call-start"):
+class ToolCallStart(_Event, frozen=True, tag="tool-call-start"):
     """The model begins to call the tool `name`; `call` is the provider's id, or one of ours."""
 
     call: str
     name: str
 
 
-class ToolCallDelta(_Event, tag="tool-call-delta"):
+class ToolCallDelta(_Event, frozen=True, tag="tool-call-delta"):
     """A raw fragment of the JSON of a call's arguments."""
 
     call: str
     arguments: str
 
 
-class ToolCallEnd(_Event, tag="tool-call-end"):
+class ToolCallEnd(_Event, frozen=True, tag="tool-call-end"):
     """The arguments of the call are whole."""
 
     call: str
 
 
-class ToolResult(_Event, tag="tool-result"):
+class ToolResult(_Event, frozen=True, tag="tool-result"):
     """What a tool that ran beside the model answered."""
 
     call: str
     output: Any
 
 
-class Source(_Event, tag="source"):
+class Source(_Event, frozen=True, tag="source"):
     """A page that the answer rests on."""
 
     url: str
     title: str | None = None
 
 
-class File(_Event, tag="file"):
+class File(_Event, frozen=True, tag="file"):
     """A file the model made, as a URL or a data URL."""
 
     media_type: str
     url: str
 
 
-class StepStart(_Event, tag="step-start"):
+class StepStart(_Event, frozen=True, tag="step-start"):
     """An agent begins one round of model and tools."""
 
 
-class StepEnd(_Event, tag="step-end"):
+class StepEnd(_Event, frozen=True, tag="step-end"):
     """An agent ends one round of model and tools."""
 
 
-class Data(_Event, tag="data"):
+class Data(_Event, frozen=True, tag="data"):
     """Application data alongside the answer; transient data is not part of the message."""
 
     name: str
@@ -126,7 +126,7 @@ class Data(_Event, tag="data"):
     transient: bool | UnsetType = UNSET
 
 
-class ProviderData(_Event, tag="provider-data"):
+class ProviderData(_Event, frozen=True, tag="provider-data"):
     """What only this provider understands, kept verbatim and sent back on the next turn."""
 
     provider: str
@@ -134,14 +134,14 @@ class ProviderData(_Event, tag="provider-data"):
     value: Any
 
 
-class StreamRepair(_Event, tag="stream-repair"):
+class StreamRepair(_Event, frozen=True, tag="stream-repair"):
     """A visible seam: after it, the text comes from another attempt."""
 
     reason: str
     from_: str = msgspec.field(name="from")
 
 
-class StreamEnd(_Event, tag="stream-end"):
+class StreamEnd(_Event, frozen=True, tag="stream-end"):
     """The terminal event of a response that ended as it should, or was cancelled."""
 
     reason: FinishReason
@@ -149,7 +149,7 @@ class StreamEnd(_Event, tag="stream-end"):
     timing: Timing
 
 
-class StreamError(_Event, tag="stream-error"):
+class StreamError(_Event, frozen=True, tag="stream-error"):
     """The terminal event of a response that failed. `code` is one of `headwater.errors.STATUS`."""
 
     code: str

@@ -1,1 +1,6 @@
+"""The heart: a generation writes a log; every reader, in every wire, is a cursor on that log."""
 
+from headwater.streams.hub import Hub, Stream
+from headwater.streams.subscriber import Sink, Subscriber
+
+__all__ = ["Hub", "Sink", "Stream", "Subscriber"]

@@ -1,0 +1,137 @@
+"""Streams over ASGI: a sink on `send`, and one watcher of `receive`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from headwater.streams import Sink, Subscriber
+
+#: The key in `scope["extensions"]` under which a server offers a sink that writes straight to its
+#: transport; `headwater serve` does.
+DIRECT_SINK: Final = "headwater.sink"
+
+# What may wait for a slow `send` before the reader leaves the live edge; asyncio's own high-water
+# mark for a transport.
+_HIGH_WATER: Final = 64 * 1024
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class RunningSink(Sink, Protocol):
+    """A sink that ends by itself."""
+
+    async def run(self) -> None:
+        """Return when the response is whole or the reader has gone."""
+
+
+class ResponseAbortedError(Exception):
+    """Raised through the application so that the server cuts the connection."""
+
+
+async def disconnected(receive: Receive) -> None:
+    """Wait until the reader has gone, or the response is complete.
+
+    No ASGI server makes `send` fail when the reader has left; `receive` is the only way to know.
+    """
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def deliver(
+    scope: Scope,
+    send: Send,
+    gone: asyncio.Future[None],
+    headers: Headers,
+    attach: Callable[[Sink], Subscriber],
+) -> None:
+    """Send the head with status 200, then whatever the subscriber that `attach` makes writes.
+
+    `gone` is the one watcher of this response's `receive`.
+    """
+    await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+    if scope["method"] == "HEAD":
+        await send({"type": "http.response.body", "body": b""})
+        return
+    direct = scope.get("extensions", {}).get(DIRECT_SINK)
+    sink: RunningSink = AsgiSink(send, gone) if direct is None else direct(gone)
+    subscriber = attach(sink)
+    try:
+        await sink.run()
+    finally:
+        subscriber.leave()
+
+
+class AsgiSink:
+    """What is written waits in memory, bounded, while one `send` is under way."""
+
+    on_ready: Callable[[], None] | None = None
+
+    def __init__(self, send: Send, gone: asyncio.Future[None]) -> None:
+        self._send = send
+        self._gone = gone
+        self._pending: list[bytes] = []
+        self._size = 0
+        self._closed = False
+        self._aborted = False
+        self._wake: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._sending = False
+
+    def write(self, data: bytes) -> bool:
+        self._pending.append(data)
+        self._size += len(data)
+        self._rouse()
+        return self._size < _HIGH_WATER
+
+    def close(self) -> None:
+        self._closed = True
+        self._rouse()
+
+    def abort(self) -> None:
+        self._aborted = True
+        self._rouse()
+
+    async def run(self) -> None:
+        self._task = asyncio.current_task()
+        self._gone.add_done_callback(self._left)
+        try:
+            while not self._gone.done():
+                if self._pending:
+                    await self._flush()
+                elif self._aborted:
+                    raise ResponseAbortedError
+                elif self._closed:
+                    await self._send({"type": "http.response.body", "body": b""})
+                    return
+                else:
+                    self._wake = asyncio.get_running_loop().create_future()
+                    await self._wake
+        except asyncio.CancelledError:
+            # Ours, to free a `send` that waits for a reader who has gone; any other goes on.
+            if not self._gone.done() or self._task is None or self._task.uncancel():
+                raise
+        finally:
+            self._gone.remove_done_callback(self._left)
+
+    async def _flush(self) -> None:
+        body = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
+        self._pending.clear()
+        self._size = 0
+        self._sending = True
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        self._sending = False
+        if len(body) >= _HIGH_WATER and self.on_ready is not None:
+            self.on_ready()
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _left(self, _: asyncio.Future[None]) -> None:
+        if self._sending and self._task is not None:
+            self._task.cancel()
+        self._rouse()

@@ -1,0 +1,160 @@
+"""`Headwater`: settings in, streams out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headwater import events as ev
+from headwater.errors import RequestError
+from headwater.generation import GenerationRequest, Message
+from headwater.models import ModelInfo
+from headwater.providers.base import Source
+from headwater.providers.iterator import Items, IteratorSource
+from headwater.runtime import Runtime, wire_named
+from headwater.settings import Settings, check_exposure, load
+from headwater.wires.base import OnDisconnect
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from headwater.adapters.response import StreamResponse
+    from headwater.server.auth import Owner
+
+#: What a response can be made of: a prompt, messages, or a generator of one's own.
+Answerable = str | list[Message] | Items
+
+
+class Headwater:
+    """The streaming layer, as a library.
+
+    Reads `headwater.toml` and the environment as the server does; keywords mirror the flags of
+    `headwater serve` and beat both. `owner` names the principal of a request, for the routes that
+    resume and stop. Made at import: it starts nothing until it is used, and is right after a fork.
+
+    Raises `ConfigurationError` for settings that are wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: str | Path | None = None,
+        upstream: str | None = None,
+        store: str | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        workers: int | None = None,
+        owner: Owner | None = None,
+    ) -> None:
+        flags = {
+            "server.upstream": upstream,
+            "server.host": host,
+            "server.port": port,
+            "server.workers": workers,
+            "store.url": store,
+        }
+        self.settings: Settings = load(flags, config=Path(config) if config else None)
+        self._owner = owner
+        self._runtimes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._pid = os.getpid()
+
+    def runtime(self) -> Runtime:
+        """What serves the running event loop: made on first use, and anew after a fork."""
+        if self._pid != os.getpid():
+            self._runtimes.clear()
+            self._pid = os.getpid()
+        loop = asyncio.get_running_loop()
+        runtime = self._runtimes.get(loop)
+        if runtime is None:
+            runtime = self._runtimes[loop] = Runtime(self.settings)
+        return runtime
+
+    def asgi(self) -> ASGIApp:
+        """Every endpoint as an ASGI application, to be mounted in one's own."""
+        return self._app(served=False)
+
+    def serve(self, *, on_ready: Callable[[str], None] | None = None) -> None:
+        """What `headwater serve` does: listen, and return after SIGINT or SIGTERM."""
+        from headwater.server.lifecycle import serve
+
+        check_exposure(self.settings)
+        serve(self._app(served=True), self.settings, self.runtime, on_ready=on_ready)
+
+    def response(
+        self,
+        x: Answerable,
+        *,
+        model: str | None = None,
+        wire: str = "plain",
+        owner: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+        **options: Any,
+    ) -> StreamResponse:
+        """A Starlette response that streams the answer to `x`, or what the generator `x` yields.
+
+        `wire` is the wire it is spoken in; `owner` the principal who may resume and stop it;
+        `on_disconnect` what happens when nobody reads ("cancel", "continue", or seconds), by
+        default what suits the wire; `options` are sampling parameters. Errors known before the head
+        is sent become statuses.
+        """
+        from headwater.adapters.response import Opened, StreamResponse
+
+        spoken = wire_named(wire)
+        asked = self._asked(x, model, options)
+
+        async def begin() -> Opened:
+            runtime = self.runtime()
+            stream = await runtime.generate(
+                asked,
+                principal=owner,
+                on_disconnect=spoken.on_disconnect if on_disconnect is None else on_disconnect,
+            )
+            return Opened(runtime.hub, stream.record, stream)
+
+        return StreamResponse(begin, spoken)
+
+    async def stream(
+        self, x: Answerable, *, model: str | None = None, **options: Any
+    ) -> AsyncIterator[ev.Event]:
+        """The events of the answer to `x`, the terminal event last.
+
+        Leaving the loop cancels the upstream.
+        """
+        asked = self._asked(x, model, options)
+        stream = await self.runtime().generate(asked, principal=None, on_disconnect="cancel")
+        async for event in stream.events():
+            yield event
+
+    async def models(self) -> list[ModelInfo]:
+        """Every model that can be named, those that can be used now marked so."""
+        return await self.runtime().models.available()
+
+    async def aclose(self) -> None:
+        """Stop what serves the running event loop."""
+        with suppress(KeyError):
+            await self._runtimes.pop(asyncio.get_running_loop()).aclose()
+
+    def _app(self, *, served: bool) -> ASGIApp:
+        from headwater.server.app import create_app
+
+        return create_app(self.settings, self.runtime, owner=self._owner, served=served)
+
+    def _asked(
+        self, x: Answerable, model: str | None, options: dict[str, Any]
+    ) -> GenerationRequest | Source:
+        from headwater.wires.requests import chat_request
+
+        if isinstance(x, str):
+            return chat_request({**options, "model": model}, [{"role": "user", "content": x}])
+        if isinstance(x, list):
+            return chat_request({**options, "model": model}, x)
+        if model is not None or options:
+            raise RequestError("A generator of one's own takes no model and no options.")
+        return IteratorSource(x)

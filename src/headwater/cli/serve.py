@@ -1,0 +1,48 @@
+"""`headwater serve`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+
+@click.command(epilog="Example: headwater serve --port 9000 --upstream http://127.0.0.1:11434/v1")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings; else ./headwater.toml.")
+@click.option("--host", help="Address to listen on (127.0.0.1).")
+@click.option("--port", type=int, help="Port to listen on (8000); 0 takes any free one.")
+@click.option("--workers", type=int, metavar="N", help="Processes (1); more want a shared store.")
+@click.option("--store", metavar="URL", help="memory://, sqlite:///FILE or redis://HOST/0.")
+@click.option("--upstream", metavar="URL", help="An OpenAI-compatible base URL, /v1 included.")
+def command(
+    config: Path | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    store: str | None,
+    upstream: str | None,
+) -> None:
+    """Serve streams over HTTP until SIGTERM or Ctrl-C, then let running ones finish."""
+    from headwater.api import Headwater
+    from headwater.errors import HeadwaterError
+
+    headwater = Headwater(
+        config=config, host=host, port=port, workers=workers, store=store, upstream=upstream
+    )
+    telling: list[asyncio.Task[None]] = []
+
+    async def tell_model() -> None:
+        try:
+            choice = await headwater.runtime().models.resolve(None)
+        except HeadwaterError as error:
+            click.echo(error.message, err=True)
+        else:
+            click.echo(f"Model: {choice.name} ({choice.provider.name})")
+
+    def on_ready(url: str) -> None:
+        # At once: the upstream that is asked for its models may be slow, or not there yet.
+        click.echo(f"Headwater is listening on {url}")
+        telling.append(asyncio.ensure_future(tell_model()))
+
+    headwater.serve(on_ready=on_ready)

@@ -1,0 +1,293 @@
+"""Which models there are, and which provider answers for a name.
+
+Explicit beats implicit: a name of `[models]`, then `provider/name`, then the `--upstream`, then the
+catalogue's entries whose key or engine is there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Final
+
+import msgspec
+
+from headwater.errors import ConfigurationError, HeadwaterError, RequestError, UnavailableError
+from headwater.generation import GenerationRequest
+from headwater.providers import local
+from headwater.providers.base import Provider, Source
+from headwater.providers.http import Deferred, HttpProvider
+from headwater.providers.openai_chat import ChatCompletions
+from headwater.settings import Endpoint, ProviderSettings, Settings
+from headwater.upstream import Pool, Request, fetch
+
+EMBEDDED: Final = "smollm2-135m"
+UPSTREAM_KEY: Final = "HEADWATER_UPSTREAM_API_KEY"
+# Long enough for a slow local server; /v1/models is asked once, then remembered.
+_LIST_TIMEOUT_S: Final = 5.0
+_DIALECTS: Final = {"openai": ChatCompletions()}
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """A model as `/v1/models` shows it; `needs` says what is missing when it is not available."""
+
+    id: str
+    provider: str
+    available: bool
+    needs: str | None = None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """Who will answer: `route` is `provider/model` as readers see it."""
+
+    name: str
+    provider: Provider
+    model: str
+
+    @property
+    def route(self) -> str:
+        return f"{self.provider.name}/{self.model}"
+
+    def source(self, request: GenerationRequest) -> Source:
+        """A source that has not begun."""
+        return self.provider.source(request, self.model)
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    id: str
+    providers: list[str]
+
+
+class _Catalogue(msgspec.Struct, frozen=True):
+    providers: dict[str, Endpoint]
+    models: list[_Entry]
+
+
+def _load_catalogue() -> _Catalogue:
+    text = files("headwater.providers").joinpath("catalogue.toml").read_text("utf-8")
+    return msgspec.convert(tomllib.loads(text), _Catalogue)
+
+
+class LocalProvider:
+    """The embedded model: one more OpenAI-compatible upstream, in a child process of ours."""
+
+    name = "local"
+
+    def __init__(self, engine: local.Engine, client: Pool) -> None:
+        self._engine = engine
+        self._client = client
+
+    def source(self, request: GenerationRequest, model: str) -> Source:
+        async def make() -> Source:
+            base_url = await self._engine.base_url()
+            provider = HttpProvider(
+                self.name, _DIALECTS["openai"], base_url, self._engine.api_key, self._client
+            )
+            return provider.source(request, model)
+
+        return Deferred(make)
+
+    async def aclose(self) -> None:
+        """Stop the child."""
+        await self._engine.aclose()
+
+
+class Models:
+    """The catalogue as these settings and this environment make it. Belongs to one event loop."""
+
+    def __init__(
+        self, settings: Settings, client: Pool, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._environ = os.environ if environ is None else environ
+        self._catalogue = _load_catalogue()
+        self._endpoints = dict(self._catalogue.providers)
+        for name, table in settings.providers.items():
+            self._endpoints[name] = table.endpoint(name, self._catalogue.providers.get(name))
+        self._providers: dict[str, Provider] = {}
+        self._upstream_ids: list[str] | None = None
+
+    async def available(self) -> list[ModelInfo]:
+        """Every model that can be named here, those that can be used now marked so."""
+        infos = [
+            ModelInfo(name, model.route[0].partition("/")[0], True)
+            for name, model in self._settings.models.items()
+        ]
+        if self._settings.server.upstream is not None:
+            try:
+                ids = await self._list_upstream()
+            except HeadwaterError:
+                ids = []  # a list is still of use while the upstream is down
+            infos += [ModelInfo(model, "upstream", True) for model in ids]
+        infos += self._local_infos()
+        for entry in self._catalogue.models:
+            infos += [self._info(entry.id, provider) for provider in entry.providers]
+        return list({(info.id, info.provider): info for info in infos}.values())
+
+    async def resolve(self, name: str | None) -> Choice:
+        """Who answers for `name`, or for a request that names no model."""
+        if name is None:
+            name = await self._default()
+        configured = self._settings.models.get(name)
+        if configured is not None:
+            choice = self._qualified(configured.route[0])
+            if choice is None:
+                raise ConfigurationError(
+                    f"models.{name}: {configured.route[0]!r} names a provider that is not there"
+                )
+            return Choice(name, choice.provider, choice.model)
+        choice = self._qualified(name)
+        if choice is not None:
+            return choice
+        if self._settings.server.upstream is not None:
+            return Choice(name, self._provider("upstream"), name)
+        return self._from_catalogue(name)
+
+    async def aclose(self) -> None:
+        """Stop what was started."""
+        for provider in self._providers.values():
+            await provider.aclose()
+
+    async def _default(self) -> str:
+        server = self._settings.server
+        if server.default_model is not None:
+            return server.default_model
+        if server.upstream is not None:
+            ids = await self._list_upstream()
+            if ids:
+                return ids[0]
+        if self._settings.models:
+            return next(iter(self._settings.models))
+        if local.available(EMBEDDED):
+            return EMBEDDED
+        for entry in self._catalogue.models:
+            if any(self._missing_key(provider) is None for provider in entry.providers):
+                return entry.id
+        raise UnavailableError(
+            "provider_not_configured",
+            "No model is ready: fetch the embedded one with `headwater models pull "
+            f"{EMBEDDED}`, or set a provider's key, such as CELUXE_API_KEY.",
+            retryable=False,
+        )
+
+    def _qualified(self, name: str) -> Choice | None:
+        """`provider/model`, where there is such a provider."""
+        provider, slash, model = name.partition("/")
+        if not slash or not model:
+            return None
+        if provider == "local" and model in local.MODELS:
+            return self._embedded(model)
+        if provider not in self._endpoints:
+            return None
+        self._require_key(provider, name)
+        return Choice(name, self._provider(provider), model)
+
+    def _from_catalogue(self, name: str) -> Choice:
+        if name in local.MODELS:
+            return self._embedded(name)
+        entry = next((entry for entry in self._catalogue.models if entry.id == name), None)
+        if entry is None:
+            raise RequestError(self._unknown(name), code="model_not_found", param="model")
+        for provider in entry.providers:
+            if self._missing_key(provider) is None:
+                return Choice(name, self._provider(provider), name)
+        variables = " or ".join(str(self._missing_key(p)) for p in entry.providers)
+        raise UnavailableError(
+            "provider_not_configured",
+            f"{name} needs a provider's key: set {variables}.",
+            retryable=False,
+            param="model",
+        )
+
+    def _embedded(self, name: str) -> Choice:
+        if not local.available(name):
+            raise UnavailableError(
+                "provider_not_configured",
+                f"{name} is not here yet: fetch it with `headwater models pull {name}` "
+                "(it needs headwater[local]).",
+                retryable=False,
+                param="model",
+            )
+        return Choice(name, self._provider("local"), name)
+
+    def _provider(self, name: str) -> Provider:
+        provider = self._providers.get(name)
+        if provider is None:
+            provider = self._providers[name] = self._make(name)
+        return provider
+
+    def _make(self, name: str) -> Provider:
+        if name == "local":
+            return LocalProvider(local.Engine(EMBEDDED), self._client)
+        if name == "upstream":
+            endpoint = ProviderSettings(base_url=self._settings.server.upstream).endpoint(name)
+            key = self._environ.get(UPSTREAM_KEY) or None
+        else:
+            endpoint = self._endpoints[name]
+            key = self._environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
+        dialect = _DIALECTS.get(endpoint.wire)
+        if dialect is None:
+            raise ConfigurationError(
+                f"providers.{name}: wire {endpoint.wire!r} is not supported; "
+                f"use one of {', '.join(_DIALECTS)}"
+            )
+        return HttpProvider(name, dialect, endpoint.base_url, key, self._client)
+
+    def _missing_key(self, provider: str) -> str | None:
+        variable = self._endpoints[provider].api_key_env
+        return variable if variable and not self._environ.get(variable) else None
+
+    def _require_key(self, provider: str, name: str) -> None:
+        variable = self._missing_key(provider)
+        if variable is not None:
+            raise UnavailableError(
+                "provider_not_configured",
+                f"{name} needs the key of {provider}: set {variable}.",
+                retryable=False,
+                param="model",
+            )
+
+    def _info(self, model: str, provider: str) -> ModelInfo:
+        variable = self._missing_key(provider)
+        return ModelInfo(model, provider, variable is None, variable)
+
+    def _local_infos(self) -> Iterator[ModelInfo]:
+        for name in local.MODELS:
+            ready = local.available(name)
+            yield ModelInfo(name, "local", ready, None if ready else f"models pull {name}")
+
+    def _unknown(self, name: str) -> str:
+        names = [*self._settings.models, *local.MODELS, *(e.id for e in self._catalogue.models)]
+        near = difflib.get_close_matches(name[:200], names, n=3, cutoff=0.4) or names[:3]
+        return f"There is no model {name[:200]!r}; the nearest are {', '.join(near)}."
+
+    async def _list_upstream(self) -> list[str]:
+        if self._upstream_ids is None:
+            base_url = (self._settings.server.upstream or "").rstrip("/")
+            key = self._environ.get(UPSTREAM_KEY)
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            request = Request("GET", f"{base_url}/models", headers)
+            answer = await fetch(self._client, request, _LIST_TIMEOUT_S)
+            if answer.status != 200:
+                return []
+            self._upstream_ids = _ids(answer.body)
+        return self._upstream_ids
+
+
+class _Listed(msgspec.Struct):
+    id: str
+
+
+class _Listing(msgspec.Struct):
+    data: list[_Listed] = []
+
+
+def _ids(body: bytes) -> list[str]:
+    try:
+        return [model.id for model in msgspec.json.decode(body, type=_Listing).data]
+    except msgspec.DecodeError:
+        return []

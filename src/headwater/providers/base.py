@@ -1,0 +1,107 @@
+"""Who generates: what the heart expects of a provider.
+
+A provider's parser is pure: recorded bytes in, events out. A `Source` is one attempt at one
+generation, pushed to its receiver; HTTP providers share the one in `http`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from headwater.errors import HeadwaterError
+from headwater.events import Event, FinishReason, Usage
+from headwater.generation import GenerationRequest
+from headwater.upstream import Request
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """How a generation ended when it ended as it should."""
+
+    reason: FinishReason
+    usage: Usage | None = None
+
+
+#: The end of a generation; exactly one a source.
+Outcome = Finish | HeadwaterError
+
+
+class Receiver(Protocol):
+    """Whoever wants the events of a source. Called from the event loop; must not block."""
+
+    def events(self, events: Sequence[Event]) -> None:
+        """What one read brought, in order; never empty."""
+
+    def alive(self, data: bool) -> None:
+        """The upstream sent something that makes no event: data, or only comments."""
+
+    def end(self, outcome: Outcome) -> None:
+        """The generation is over. Called once, and nothing after it."""
+
+
+class Source(Protocol):
+    """One attempt at one generation."""
+
+    @property
+    def connected_at(self) -> float | None:
+        """`time.monotonic()` when a connection was there; None before, and where there is none."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was counted so far, for a generation that is cut short."""
+
+    def start(self, receiver: Receiver) -> None:
+        """Begin; everything else is pushed to `receiver`."""
+
+    def cancel(self) -> None:
+        """Free the upstream at once; the receiver hears nothing more."""
+
+
+class Provider(Protocol):
+    """Makes sources."""
+
+    name: str
+
+    def source(self, request: GenerationRequest, model: str) -> Source:
+        """A source that has not begun; `RequestError` for what this provider cannot do."""
+
+    async def aclose(self) -> None:
+        """Give back what the provider holds."""
+
+
+class Parser(Protocol):
+    """One response of a provider's wire: bytes in, events out. No I/O."""
+
+    #: Set when the end is known; the first error latches.
+    outcome: Outcome | None
+    #: What was counted so far.
+    usage: Usage | None
+    #: True when nothing that may still come matters.
+    closed: bool
+    #: Messages so far, those that make no event included; comments are not among them.
+    messages: int
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that these bytes completed."""
+
+    def end(self) -> list[Event]:
+        """The body is over: the last events; afterwards `outcome` is set."""
+
+
+class Dialect(Protocol):
+    """A provider's wire: how it is asked, and how its answers are read."""
+
+    def request(
+        self, base_url: str, key: str | None, request: GenerationRequest, model: str
+    ) -> Request:
+        """The HTTP request for a generation; always with `stream: true`."""
+
+    def parser(self, provider: str, content_type: str) -> Parser:
+        """A parser for a response of this type with status 200."""
+
+    def failure(
+        self, provider: str, status: int, headers: Mapping[str, str], body: bytes
+    ) -> HeadwaterError:
+        """What a response with another status means."""

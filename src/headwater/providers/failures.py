@@ -1,0 +1,124 @@
+"""What a provider's error means to our caller.
+
+Shapes seen, in a body or inside a stream: OpenAI and vLLM `{"error": {message, type, param,
+code}}`; Groq the same with `status_code`; Gemini `{"error": {code, status, message}}`; OpenRouter
+`{"error": {code, message}}` beside `choices`; older vLLM `{"object": "error", message, code}`;
+and `{"error": "text"}`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import msgspec
+
+from headwater.errors import HeadwaterError, UpstreamError
+
+# A provider that names an hour would otherwise hold its caller for an hour.
+_MAX_RETRY_AFTER_S: Final = 120.0
+_MAX_MESSAGE: Final = 500
+# Keys as providers print them back ("Incorrect API key provided: sk-…").
+_KEYS: Final = re.compile(r"\b(?:sk|pk|gsk|xai|key|AIza)[-_A-Za-z0-9*.]{8,}|Bearer\s+\S+")
+
+
+def http_failure(
+    provider: str, status: int, headers: Mapping[str, str], body: bytes
+) -> HeadwaterError:
+    """The error that a response with this status, not 200, makes."""
+    said = _message(_error(body))
+    if 300 <= status < 400:
+        return _final(f"{provider} answered with a redirect (HTTP {status}), which is refused.")
+    if status in (401, 403):
+        return _final(f"{provider} refused the key it was sent (HTTP {status}).")
+    if status == 429:
+        text = f"{provider} limits the rate of requests{_colon(said)}"
+        return UpstreamError("rate_limited", text, retry_after=retry_after(headers))
+    if status == 404:
+        return UpstreamError("model_not_found", f"{provider} answered HTTP 404{_colon(said)}")
+    if status == 413:
+        return UpstreamError("too_large", f"{provider} refused the request{_colon(said)}")
+    if status in (408, 504):
+        return UpstreamError("upstream_timeout", f"{provider} timed out (HTTP {status}).")
+    if status < 500:
+        return UpstreamError("invalid_request", f"{provider} refused the request{_colon(said)}")
+    return UpstreamError(
+        "upstream_error",
+        f"{provider} failed (HTTP {status}){_colon(said)}",
+        retry_after=retry_after(headers),
+    )
+
+
+def stream_failure(provider: str, data: bytes) -> HeadwaterError:
+    """The error that a message inside a stream with status 200 makes."""
+    error = _error(data)
+    text = f"{provider} failed{_colon(_message(error))}"
+    kind = f"{error.get('type')} {error.get('code')} {error.get('status')}".lower()
+    status = next(
+        (v for v in (error.get("status_code"), error.get("code")) if type(v) is int), None
+    )
+    if "rate_limit" in kind or "insufficient_quota" in kind or status == 429:
+        return UpstreamError("rate_limited", text)
+    if "invalid_request" in kind or status in (400, 422):
+        return UpstreamError("invalid_request", text)
+    if status in (401, 403) or "authentication" in kind:
+        return _final(f"{provider} refused the key it was sent.")
+    if status in (408, 504) or "timeout" in kind:
+        return UpstreamError("upstream_timeout", text)
+    return UpstreamError("upstream_error", text)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from `retry-after-ms` or `retry-after` in seconds or as a date; capped."""
+    value = headers.get("retry-after-ms")
+    if value is not None and (milliseconds := _number(value)) is not None:
+        return min(milliseconds / 1000, _MAX_RETRY_AFTER_S)
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    seconds = _number(value)
+    if seconds is None:
+        try:
+            # A date is the one form that wants the wall clock.
+            seconds = max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return min(seconds, _MAX_RETRY_AFTER_S)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\d{1,12}(\.\d{1,6})?", text.strip()) else None
+
+
+def _error(body: bytes) -> dict[str, Any]:
+    """The object that describes the error, whatever it is wrapped in; empty when there is none."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    if isinstance(value, list):  # Gemini wraps errors of its streams so
+        value = value[0] if value else None
+    if not isinstance(value, dict):
+        return {}
+    error = value.get("error", value)
+    if isinstance(error, str):
+        return {"message": error}
+    return error if isinstance(error, dict) else {}
+
+
+def _message(error: dict[str, Any]) -> str:
+    said = error.get("message")
+    if not isinstance(said, str):
+        return ""
+    return _KEYS.sub("[key]", said)[:_MAX_MESSAGE]
+
+
+def _colon(said: str) -> str:
+    return f": {said}" if said else "."
+
+
+def _final(message: str) -> HeadwaterError:
+    return UpstreamError("upstream_error", message, retryable=False)

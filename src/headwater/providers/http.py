@@ -1,0 +1,187 @@
+"""A provider that is asked over HTTP: one dialect, one base URL, one key."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Final, Protocol
+
+from headwater.errors import HeadwaterError, UpstreamError
+from headwater.events import Usage
+from headwater.generation import GenerationRequest
+from headwater.providers.base import Dialect, Parser, Receiver, Source
+from headwater.upstream import Exchange, Request
+
+log = logging.getLogger("headwater.upstream")
+
+# Enough for any provider's error document, too little to be worth sending us on purpose.
+_MAX_ERROR_BODY: Final = 64 * 1024
+_EXCERPT: Final = 200
+
+
+class Client(Protocol):
+    """What of `headwater.upstream.Pool` a provider needs."""
+
+    def send(self, request: Request, receiver: HttpSource) -> Exchange: ...
+
+
+class HttpProvider:
+    """Asks `base_url` in `dialect`, with `key` where there is one."""
+
+    def __init__(
+        self, name: str, dialect: Dialect, base_url: str, key: str | None, client: Client
+    ) -> None:
+        self.name = name
+        self._dialect = dialect
+        self._base_url = base_url.rstrip("/")
+        self._key = key
+        self._client = client
+
+    def source(self, request: GenerationRequest, model: str) -> Source:
+        upstream = self._dialect.request(self._base_url, self._key, request, model)
+        return HttpSource(self.name, self._dialect, upstream, self._client, secret=self._key)
+
+    async def aclose(self) -> None:
+        """Nothing is held here: connections are the client's."""
+
+
+class HttpSource:
+    """One request; its bytes go through the parser to the receiver in the read callback."""
+
+    def __init__(
+        self,
+        provider: str,
+        dialect: Dialect,
+        request: Request,
+        client: Client,
+        *,
+        secret: str | None,
+    ) -> None:
+        self._provider = provider
+        self._dialect = dialect
+        self._request = request
+        self._client = client
+        self._secret = secret
+        self._exchange: Exchange | None = None
+        self._parser: Parser | None = None
+        self._receiver: Receiver | None = None
+        self._status = 0
+        self._headers: Mapping[str, str] = {}
+        self._refusal = b""  # the body of a response that is not a stream
+
+    @property
+    def connected_at(self) -> float | None:
+        return self._exchange.connected_at if self._exchange is not None else None
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._parser.usage if self._parser is not None else None
+
+    def start(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._exchange = self._client.send(self._request, self)
+
+    def cancel(self) -> None:
+        self._receiver = None
+        if self._exchange is not None:
+            self._exchange.cancel()
+
+    # headwater.upstream.Receiver
+
+    def on_head(self, status: int, headers: Mapping[str, str]) -> None:
+        self._status, self._headers = status, headers
+        if status == 200:
+            kind = headers.get("content-type", "text/event-stream").partition(";")[0].strip()
+            self._parser = self._dialect.parser(self._provider, kind.lower())
+
+    def on_data(self, data: bytes) -> None:
+        parser, receiver = self._parser, self._receiver
+        if receiver is None:
+            return
+        if parser is None:
+            if len(self._refusal) < _MAX_ERROR_BODY:
+                self._refusal += data[:_MAX_ERROR_BODY]
+            return
+        before = parser.messages
+        events = parser.feed(data)
+        if events:
+            receiver.events(events)
+        else:
+            receiver.alive(parser.messages > before)
+        if parser.closed:
+            self._finish(parser)
+
+    def on_end(self, error: UpstreamError | None) -> None:
+        receiver, parser = self._receiver, self._parser
+        if receiver is None:
+            return
+        if parser is not None:
+            events = parser.end()
+            if events:
+                receiver.events(events)
+            self._finish(parser)
+        elif error is not None:
+            self._end(error)
+        else:
+            self._end(
+                self._dialect.failure(self._provider, self._status, self._headers, self._refusal)
+            )
+
+    def _finish(self, parser: Parser) -> None:
+        receiver, self._receiver = self._receiver, None
+        if self._exchange is not None:
+            self._exchange.release()
+        if receiver is not None and parser.outcome is not None:
+            if isinstance(parser.outcome, HeadwaterError):
+                parser.outcome.message = self._safe(parser.outcome.message)
+            receiver.end(parser.outcome)
+
+    def _end(self, error: HeadwaterError) -> None:
+        receiver, self._receiver = self._receiver, None
+        if self._refusal:
+            excerpt = self._safe(self._refusal[:_EXCERPT].decode(errors="replace"))
+            log.warning("%s answered HTTP %d: %s", self._provider, self._status, excerpt)
+        error.message = self._safe(error.message)
+        if receiver is not None:
+            receiver.end(error)
+
+    def _safe(self, text: str) -> str:
+        return text.replace(self._secret, "[key]") if self._secret else text
+
+
+class Deferred:
+    """A source that can be made only when something is ready, such as a local engine.
+
+    `make` gives the source, or raises `HeadwaterError`.
+    """
+
+    def __init__(self, make: Callable[[], Coroutine[None, None, Source]]) -> None:
+        self._make = make
+        self._source: Source | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def connected_at(self) -> float | None:
+        return self._source.connected_at if self._source is not None else None
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._source.usage if self._source is not None else None
+
+    def start(self, receiver: Receiver) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._begin(receiver))
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        if self._source is not None:
+            self._source.cancel()
+
+    async def _begin(self, receiver: Receiver) -> None:
+        try:
+            self._source = await self._make()
+        except HeadwaterError as error:
+            receiver.end(error)
+        else:
+            self._source.start(receiver)

@@ -1,0 +1,40 @@
+"""Text as providers cut it."""
+
+from __future__ import annotations
+
+from headwater.events import Event, ReasoningDelta, TextDelta
+
+
+class Surrogates:
+    r"""Joins what a provider cut inside a character.
+
+    JSON can spell one character as two escapes, and a provider that cuts between them sends a lone
+    `\ud83d`. A trailing high surrogate is held for the next piece of the same kind; what finds no
+    partner becomes U+FFFD, since UTF-8 has no form for it.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, str] = {}
+
+    def clean(self, kind: str, text: str) -> str:
+        """`text` without lone surrogates; perhaps empty, when all of it is held."""
+        if text.isascii() and not self._held:
+            return text
+        text = self._held.pop(kind, "") + text
+        if "\ud800" <= text[-1] <= "\udbff":
+            self._held[kind] = text[-1]
+            text = text[:-1]
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return text
+
+    def rest(self) -> list[Event]:
+        """What is still held at the end, as replacement characters."""
+        held, self._held = self._held, {}
+        kinds: dict[str, type[TextDelta | ReasoningDelta]] = {
+            "text": TextDelta,
+            "reasoning": ReasoningDelta,
+        }
+        return [kinds[kind]("�") for kind in held if kind in kinds]

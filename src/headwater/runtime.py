@@ -1,0 +1,87 @@
+"""What serves the streams of one event loop: store, hub, models and connections, joined once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from headwater.errors import ConfigurationError
+from headwater.generation import GenerationRequest
+from headwater.models import Models
+from headwater.providers.base import Source
+from headwater.settings import Settings
+from headwater.stores.base import Store
+from headwater.stores.memory import MemoryStore
+from headwater.streams import Hub, Stream
+from headwater.upstream import Pool
+from headwater.wires.base import OnDisconnect, Wire
+from headwater.wires.native import WIRE as NATIVE
+from headwater.wires.openai_chat import WIRE as OPENAI
+from headwater.wires.plain import WIRE as PLAIN
+
+#: Every wire by the name that `?wire=` and `wire=` take.
+WIRES: Final[dict[str, Wire]] = {wire.name: wire for wire in (NATIVE, PLAIN, OPENAI)}
+
+#: The model of a stream that a generator of the user's own writes.
+OWN_MODEL: Final = "generator"
+
+
+def open_store(settings: Settings) -> Store:
+    """The store that `store.url` names; `ConfigurationError` for one that is not there."""
+    url = settings.store.url
+    if url.startswith("memory:"):
+        return MemoryStore(ttl_s=settings.store.ttl_s, max_bytes=settings.store.max_bytes)
+    raise ConfigurationError(f"store.url: {url.partition(':')[0]!r} is not a store of this version")
+
+
+def wire_named(name: str) -> Wire:
+    """The wire, or `ConfigurationError` that names those there are."""
+    wire = WIRES.get(name)
+    if wire is None:
+        raise ConfigurationError(f"There is no wire {name[:50]!r}; use one of {', '.join(WIRES)}.")
+    return wire
+
+
+class Runtime:
+    """Made inside a running event loop, and belongs to it."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
+        self.settings = settings
+        self.pool = Pool(connect_s=settings.timeouts.connect_s)
+        self.models = Models(settings, self.pool, environ)
+        self.store = open_store(settings)
+        self.hub = Hub(settings, self.store)
+
+    async def generate(
+        self,
+        asked: GenerationRequest | Source,
+        *,
+        principal: str | None,
+        on_disconnect: OnDisconnect,
+        asked_at: float | None = None,
+    ) -> Stream:
+        """Begin a stream, from a provider or from a source of the user's own."""
+        if not isinstance(asked, GenerationRequest):
+            return await self.hub.start(
+                asked,
+                model=OWN_MODEL,
+                principal=principal,
+                on_disconnect=on_disconnect,
+                asked_at=asked_at,
+            )
+        choice = await self.models.resolve(asked.model)
+        return await self.hub.start(
+            choice.source(asked),
+            model=choice.name,
+            principal=principal,
+            on_disconnect=on_disconnect,
+            route=choice.route,
+            asked_at=asked_at,
+        )
+
+    async def aclose(self) -> None:
+        """End what still runs, stop what was started, close what is open."""
+        await self.hub.drain(0)
+        await self.models.aclose()
+        await self.pool.aclose()
+        await self.store.aclose()

@@ -1,0 +1,159 @@
+"""The ASGI application: routes, guards, errors as JSON, the page."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route, Router
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from headwater.adapters.response import REQUEST_ID, error_response, make_request_id
+from headwater.errors import HeadwaterError, RequestError
+from headwater.runtime import WIRES, Runtime
+from headwater.server.auth import Authenticator, Owner
+from headwater.server.guards import check_host, check_site
+from headwater.server.routes import Routes
+from headwater.settings import Settings
+from headwater.wires.base import Wire
+
+log = logging.getLogger("headwater.server")
+
+#: Paths that are open to everybody, pages of other sites included: they hold no data of anyone.
+OPEN: Final = ("/", "/headwater.js", "/assets", "/healthz", "/readyz")
+
+# The page loads nothing from elsewhere and runs nothing inline, whatever a model writes into it.
+_CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_PAGE_HEADERS: Final = {
+    "Content-Security-Policy": _CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_EXPOSED: Final = ["Headwater-Stream", "X-Request-Id", "Retry-After"]
+_ALLOWED: Final = ["Last-Event-ID", "Idempotency-Key", "Headwater-On-Disconnect"]
+
+
+def create_app(
+    settings: Settings,
+    runtime: Callable[[], Runtime],
+    *,
+    owner: Owner | None = None,
+    served: bool = False,
+) -> ASGIApp:
+    """The application. `served` is True for `headwater serve`, False when mounted in an app."""
+    auth = Authenticator(settings.auth, owner=owner, served=served)
+    routes = Routes(settings, runtime, auth).routes()
+    app: ASGIApp = App(Router([*routes, *_page()]), settings, guarded=served and auth.open)
+    if settings.server.cors_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=settings.server.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=[*_ALLOWED, "Authorization", "Content-Type", "X-Api-Key"],
+            expose_headers=_EXPOSED,
+        )
+    return app
+
+
+class App:
+    """Gives every request an id, refuses what the guards refuse, and answers errors as JSON."""
+
+    def __init__(self, router: Router, settings: Settings, *, guarded: bool) -> None:
+        self._router = router
+        self._settings = settings
+        self._guarded = guarded  # no credential protects it, so where a request comes from must
+        router.default = _not_found
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await _no_lifespan(receive, send)
+        if scope["type"] != "http":
+            raise RuntimeError(f"Headwater does not speak {scope['type']}")
+        request = Request(scope, receive)
+        given = request.headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else make_request_id()
+        scope[REQUEST_ID] = request_id
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = message["headers"] = list(message.get("headers", ()))
+                if not any(name == b"x-request-id" for name, _ in headers):
+                    headers.append((b"x-request-id", request_id.encode()))
+            await send(message)
+
+        try:
+            self._guard(request)
+            await self._router(scope, receive, send_with_id)
+        except HeadwaterError as error:
+            if started:
+                raise
+            response = error_response(_wire_of(request), error, request_id)
+            await response(scope, receive, send_with_id)
+        except Exception:
+            if started:
+                raise
+            log.exception("request %s failed", request_id)
+            failed = HeadwaterError("internal", "Something went wrong here; it is in the log.")
+            response = error_response(_wire_of(request), failed, request_id)
+            await response(scope, receive, send_with_id)
+
+    def _guard(self, request: Request) -> None:
+        path = _path(request.scope)
+        if self._guarded:
+            check_host(request, self._settings.server)
+        if path not in OPEN and not path.startswith("/assets/"):
+            check_site(request, self._settings.server)
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) or "/"
+
+
+def _wire_of(request: Request) -> Wire:
+    return WIRES["openai" if _path(request.scope) == "/v1/chat/completions" else "native"]
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    raise RequestError(f"There is nothing at {_path(scope)[:200]!r}.", code="not_found")
+
+
+async def _no_lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def _page() -> list[Route | Mount]:
+    folder = Path(str(files("headwater.playground")))
+
+    def file(name: str) -> Callable[[Request], Response]:
+        def serve(request: Request) -> Response:
+            return FileResponse(folder / name, headers=_PAGE_HEADERS)
+
+        return serve
+
+    return [
+        Route("/", file("index.html"), methods=["GET"]),
+        Route("/headwater.js", file("headwater.js"), methods=["GET"]),
+        Mount("/assets", StaticFiles(directory=folder / "assets", check_dir=False)),
+    ]

@@ -1,0 +1,83 @@
+"""What is refused before a request is looked into: foreign hosts, foreign pages, huge bodies."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+
+from headwater.errors import RequestError
+from headwater.settings import ServerSettings
+
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def check_host(request: Request, settings: ServerSettings) -> None:
+    """Refuse a Host that is not ours: a page that rebinds its name to 127.0.0.1 sends its own."""
+    host = _hostname(request.headers.get("host", ""))
+    if host not in _LOCAL and host != settings.host and host not in settings.allowed_hosts:
+        raise RequestError(
+            f"Host {host[:100]!r} is not allowed here; add it to server.allowed_hosts.",
+            code="forbidden",
+        )
+
+
+def check_site(request: Request, settings: ServerSettings) -> None:
+    """Refuse a browser that asks on behalf of another site's page.
+
+    By `Sec-Fetch-Site`, which a page cannot forge, else by `Origin`. `curl` sends neither.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site in ("same-origin", "none") or (site is None and origin is None):
+        return
+    if origin is not None and origin in settings.cors_origins:
+        return
+    if site is None and origin is not None:
+        host = _hostname(urlsplit(origin).netloc)
+        if host in settings.allowed_hosts or host == _hostname(request.headers.get("host", "")):
+            return
+    raise RequestError(
+        "A page of another site may not call this server; add its origin to server.cors_origins.",
+        code="forbidden",
+    )
+
+
+async def read_json(request: Request, max_bytes: int) -> dict[str, Any]:
+    """The body as a JSON object, whatever its content type, since `curl -d` must work.
+
+    `RequestError` when it is too large (found while reading), not JSON, or not an object.
+    """
+    body = bytearray()
+    if int(request.headers.get("content-length", "0") or 0) > max_bytes:
+        raise _too_large(max_bytes)
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
+    except ClientDisconnect:
+        raise RequestError("The request broke off.") from None
+    try:
+        value = msgspec.json.decode(body)
+    except RecursionError:
+        raise RequestError("The body is nested too deeply.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"The body is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise RequestError("The body must be a JSON object.")
+    return value
+
+
+def _too_large(max_bytes: int) -> RequestError:
+    return RequestError(
+        f"The body is larger than {max_bytes} bytes (server.max_body_bytes).", code="too_large"
+    )
+
+
+def _hostname(netloc: str) -> str:
+    try:
+        return urlsplit(f"//{netloc}").hostname or ""
+    except ValueError:
+        return ""

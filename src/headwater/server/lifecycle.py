@@ -1,0 +1,99 @@
+"""From sockets to signals: a server that starts, says where it is, and drains before it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from headwater.errors import HeadwaterError
+from headwater.runtime import Runtime
+from headwater.server.protocol import StreamProtocol
+from headwater.settings import Settings
+
+# A reader that takes nothing for so long has gone; the kernel then frees its connection, which no
+# amount of waiting in user space does.
+_WRITE_DEADLINE_S = 30.0
+# Beyond the drain: readers that do not take their last bytes do not keep the process.
+_LAST_BYTES_S = 2.0
+
+
+def serve(
+    app: ASGIApp,
+    settings: Settings,
+    runtime: Callable[[], Runtime],
+    *,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve `app` until SIGINT or SIGTERM; `on_ready` is told the URL once connections are taken.
+
+    `HeadwaterError` when the address cannot be listened on.
+    """
+    sock = _listen(settings.server.host, settings.server.port)
+    config = uvicorn.Config(
+        app,
+        http=StreamProtocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.server.drain_s + _LAST_BYTES_S) + 1,
+    )
+    server = _Server(config, settings, runtime, on_ready)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[sock])
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        settings: Settings,
+        runtime: Callable[[], Runtime],
+        on_ready: Callable[[str], None] | None,
+    ) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._runtime = runtime
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._on_ready is not None and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            self._on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Uvicorn tells open streams nothing of a shutdown; the drain does, while it waits."""
+        runtime = self._runtime()
+        drain = asyncio.create_task(runtime.hub.drain(self._settings.server.drain_s))
+        await super().shutdown(sockets)
+        if self.force_exit:
+            drain.cancel()
+        await asyncio.gather(drain, return_exceptions=True)
+        await runtime.aclose()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, proto)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Connections that are accepted inherit it.
+            milliseconds = int(_WRITE_DEADLINE_S * 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        sock.bind(address)
+        sock.listen(2048)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise HeadwaterError("internal", f"cannot listen on {host}:{port}: {why}") from error
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,191 @@
+"""The endpoints: from a request to a stream, and from a stream to a response."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from headwater.adapters.response import Opened, StreamResponse, json_response
+from headwater.errors import HeadwaterError, RequestError
+from headwater.generation import GenerationRequest
+from headwater.position import START, Position
+from headwater.runtime import WIRES, Runtime
+from headwater.server.auth import Authenticator
+from headwater.server.guards import read_json
+from headwater.settings import Settings
+from headwater.streams.hub import check_position
+from headwater.wires.base import OnDisconnect, Wire
+
+# A page of streams; the store keeps the newest first.
+_LISTED: Final = 100
+# A day: longer is "continue".
+_MAX_GRACE_S: Final = 86_400.0
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Routes:
+    """The endpoints of one server."""
+
+    def __init__(
+        self, settings: Settings, runtime: Callable[[], Runtime], auth: Authenticator
+    ) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._auth = auth
+
+    def routes(self) -> list[Route]:
+        """What Starlette routes."""
+        return [
+            Route("/stream", self._generate(WIRES["plain"]), methods=["POST"]),
+            Route("/v1/streams", self._generate(WIRES["native"]), methods=["POST"]),
+            Route("/v1/chat/completions", self._generate(WIRES["openai"]), methods=["POST"]),
+            Route("/v1/streams", self.list_streams, methods=["GET"]),
+            Route("/v1/streams/{stream}", self.read, methods=["GET"]),
+            Route("/v1/streams/{stream}", self.stop, methods=["DELETE"]),
+            Route("/v1/models", self.list_models, methods=["GET"]),
+            Route("/healthz", self.alive, methods=["GET"]),
+            Route("/readyz", self.ready, methods=["GET"]),
+        ]
+
+    def _generate(self, wire: Wire) -> Endpoint:
+        async def generate(request: Request) -> Response:
+            asked_at = time.monotonic()
+            principal = await self._auth.principal(request, generates=True)
+            body = await read_json(request, self._settings.server.max_body_bytes)
+            asked = wire.parse(body)
+            options = wire.options(body)
+            whole = not asked.stream or (wire.name == "native" and _prefers_json(request))
+            on_disconnect = _on_disconnect(request, "cancel" if whole else wire.on_disconnect)
+
+            async def begin() -> Opened:
+                return await self._begin(asked, principal, on_disconnect, asked_at)
+
+            return StreamResponse(begin, wire, options=options, whole=whole)
+
+        return generate
+
+    async def _begin(
+        self,
+        asked: GenerationRequest,
+        principal: str | None,
+        on_disconnect: OnDisconnect,
+        asked_at: float,
+    ) -> Opened:
+        runtime = self._runtime()
+        stream = await runtime.generate(
+            asked, principal=principal, on_disconnect=on_disconnect, asked_at=asked_at
+        )
+        return Opened(runtime.hub, stream.record, stream)
+
+    async def read(self, request: Request) -> Response:
+        """`GET /v1/streams/{id}`: all of it, or what follows a position, then live to the end."""
+        principal = await self._auth.principal(request, generates=False)
+        name = request.query_params.get("wire", "native")
+        wire = WIRES.get(name)
+        if wire is None:
+            raise RequestError(
+                f"wire must be one of {', '.join(WIRES)}, not {name[:50]!r}.", param="wire"
+            )
+        hub = self._runtime().hub
+        record, tail = await hub.find(request.path_params["stream"], principal)
+        if _prefers_json(request):
+            return json_response((await hub.snapshot(record)).describe())
+        after = _after(request)
+        if after != START:
+            check_position(after, tail)
+            if tail.closed and after == tail.last:
+                return Response(status_code=204, headers={"Headwater-Stream": record.stream})
+
+        async def begin() -> Opened:
+            return Opened(hub, record, hub.running(record.stream))
+
+        return StreamResponse(begin, wire, after=after)
+
+    async def stop(self, request: Request) -> Response:
+        """`DELETE /v1/streams/{id}`."""
+        principal = await self._auth.principal(request, generates=False)
+        await self._runtime().hub.stop(request.path_params["stream"], principal)
+        return Response(status_code=204)
+
+    async def list_streams(self, request: Request) -> Response:
+        """`GET /v1/streams`: one's own, newest first."""
+        principal = await self._auth.principal(request, generates=False)
+        hub = self._runtime().hub
+        data: list[dict[str, Any]] = []
+        for record in await hub.list(principal, _LISTED):
+            tail = await hub.store.tail(record.stream)
+            if tail is not None:
+                status = "ended" if tail.closed else "running"
+                data.append(
+                    {
+                        "stream": record.stream,
+                        "status": status,
+                        "model": record.model,
+                        "created": record.created,
+                        "position": str(tail.last),
+                    }
+                )
+        return json_response({"object": "list", "data": data})
+
+    async def list_models(self, request: Request) -> Response:
+        """`GET /v1/models`, in OpenAI's shape."""
+        await self._auth.principal(request, generates=False)
+        models = await self._runtime().models.available()
+        data = [
+            {
+                "id": model.id,
+                "object": "model",
+                "owned_by": model.provider,
+                "provider": model.provider,
+                "available": model.available,
+            }
+            for model in models
+        ]
+        return json_response({"object": "list", "data": data})
+
+    async def alive(self, request: Request) -> Response:
+        """`GET /healthz`."""
+        return json_response({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """`GET /readyz`: willing to take work. Asks no provider, waits for no model."""
+        if self._runtime().hub.draining:
+            raise HeadwaterError("overloaded", "The server is stopping.")
+        return json_response({"status": "ready"})
+
+
+def _prefers_json(request: Request) -> bool:
+    accept = request.headers.get("accept", "")
+    return "application/json" in accept and "text/event-stream" not in accept
+
+
+def _after(request: Request) -> Position:
+    """`Last-Event-ID`, which beats `?after=`, or the start."""
+    text = request.headers.get("last-event-id") or request.query_params.get("after")
+    return Position.parse(text) if text else START
+
+
+def _on_disconnect(request: Request, default: OnDisconnect) -> OnDisconnect:
+    value = request.headers.get("headwater-on-disconnect")
+    match value:
+        case None:
+            return default
+        case "cancel" | "continue":
+            return value
+    try:
+        seconds = float(value or "")
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= _MAX_GRACE_S:
+        raise RequestError(
+            "Headwater-On-Disconnect must be cancel, continue, or seconds from 0 to 86400.",
+            param="Headwater-On-Disconnect",
+        )
+    return seconds

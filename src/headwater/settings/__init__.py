@@ -1,0 +1,38 @@
+"""Settings: flag, else environment, else `headwater.toml`, else default."""
+
+from headwater.settings.documentation import Documented, document
+from headwater.settings.exposure import check_exposure, is_loopback
+from headwater.settings.loading import FILE_NAME, load
+from headwater.settings.schema import (
+    AuthSettings,
+    Endpoint,
+    HedgeSettings,
+    LimitSettings,
+    ModelSettings,
+    ProviderSettings,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+    TimeoutSettings,
+    Wire,
+)
+
+__all__ = [
+    "FILE_NAME",
+    "AuthSettings",
+    "Documented",
+    "Endpoint",
+    "HedgeSettings",
+    "LimitSettings",
+    "ModelSettings",
+    "ProviderSettings",
+    "ServerSettings",
+    "Settings",
+    "StoreSettings",
+    "TimeoutSettings",
+    "Wire",
+    "check_exposure",
+    "document",
+    "is_loopback",
+    "load",
+]

@@ -1,0 +1,194 @@
+"""One given value to the type of its setting, or a clause that says what it must be."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+import msgspec
+
+from headwater.settings.schema import plain
+
+_UNITS: Final = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_UNITS_BINARY: Final = {"kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SIZE: Final = re.compile(r"\s*([0-9]{1,16})\s*([A-Za-z]{0,3})\s*", re.ASCII)
+_KEY: Final = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|sha256:[0-9a-fA-F]{64}", re.ASCII)
+_TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+_KINDS: Final = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+_NAMES: Final = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    tuple: "a list",
+    dict: "a table",
+}
+
+
+class WrongValue(ValueError):  # noqa: N818 - becomes a ConfigurationError where its place is known
+    """A value is not what its setting wants; the message is a clause such as "must be …"."""
+
+
+def read(value: object, annotated: Any, path: tuple[str, ...], *, text: bool = False) -> Any:
+    """Read a value as its setting holds it; `WrongValue` when it cannot be.
+
+    With `text` the value came from where everything is a string (the environment): numbers and
+    booleans are read from it, lists from commas or JSON, tables from JSON.
+    """
+    kind, metas = plain(annotated)
+    if any((m.extra or {}).get("size") for m in metas) and isinstance(value, str):
+        value = _size(value)
+    elif text and isinstance(value, str):
+        value = _from_text(value, kind)
+    if isinstance(value, list) and get_origin(kind) is tuple:
+        value = tuple(value)
+    try:
+        result = msgspec.convert(value, annotated, strict=True)
+    except msgspec.ValidationError:
+        raise WrongValue(f"must be {_wanted(annotated)}, not {_shown(value, kind)}") from None
+    check = _CHECKS.get(".".join(path)) or _CHECKS.get(f"{path[0]}.*.{path[-1]}")
+    check = _check_key if path[:2] == ("auth", "keys") else check
+    if check is not None and result is not None:
+        check(result)
+    return result
+
+
+def _from_text(value: str, kind: Any) -> object:
+    if kind is bool:
+        return _TRUTH.get(value.strip().lower(), value)
+    if kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            return value
+    if get_origin(kind) is tuple and not value.lstrip().startswith("["):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value if kind is str or get_origin(kind) is Literal else from_json(value)
+
+
+def from_json(value: str) -> object:
+    """Read a list or table written as JSON in the environment; other text stays as it is."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _size(text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    scale = (_UNITS | _UNITS_BINARY).get(match[2].lower()) if match else None
+    if match is None or scale is None:
+        raise WrongValue(f'must be bytes such as 1048576 or "16 MiB", not "{text[:40]}"')
+    return int(match[1]) * scale
+
+
+def _wanted(annotated: Any) -> str:
+    kind, metas = plain(annotated)
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(get_args(kind))
+    if get_origin(kind) is tuple:
+        return "a list of strings"
+    above, least, most = (_bound(metas, name) for name in ("gt", "ge", "le"))
+    words = _KINDS.get(kind, "a table")
+    if above is not None:
+        words += f" above {above:g}"
+    if least is not None:
+        words += f" from {least:g}"
+    # A bound that only keeps numbers exact would tell nobody anything.
+    if most is not None and most < 2**53:
+        words += f"{' and at most' if above is not None else ' to'} {most:.0f}"
+    return words
+
+
+def _bound(metas: list[msgspec.Meta], name: str) -> float | None:
+    for meta in metas:
+        if (value := getattr(meta, name)) is not None:
+            return float(value)
+    return None
+
+
+def _shown(value: object, kind: Any) -> str:
+    """Show the value, unless its setting holds free text: a URL or a key may be a secret."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return f"{value}"[:40]
+    if isinstance(value, str) and (kind in (int, float, bool) or get_origin(kind) is Literal):
+        return f'"{value[:40]}"'
+    return _NAMES.get(type(value), "a date" if hasattr(value, "isoformat") else "nothing")
+
+
+def _check_base_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        port_is_right = parts.port is None or parts.port > 0
+    except ValueError:
+        raise WrongValue("must be a URL such as http://127.0.0.1:8080/v1") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right:
+        raise WrongValue("must be an http:// or https:// URL such as http://127.0.0.1:8080/v1")
+    if "@" in parts.netloc:
+        raise WrongValue("must hold no user or password: name the key's variable in api_key_env")
+    if "?" in url or "#" in url:
+        raise WrongValue("must be a base URL, without a query or a fragment")
+    if any(c <= " " or c == "\x7f" for c in url):
+        raise WrongValue("must hold no spaces or control characters")
+
+
+def _check_store_url(url: str) -> None:
+    if re.match(r"[a-z][a-z0-9+.-]*://", url) is None:
+        raise WrongValue(
+            "must be a URL such as memory://, sqlite:///headwater.db or redis://host/0"
+        )
+
+
+def _check_key(key: str) -> None:
+    # The message does not show it: it may be the key itself, written where its name belongs.
+    if _KEY.fullmatch(key) is None:
+        raise WrongValue(
+            'must be "env:VAR", naming the variable that holds the key, or "sha256:HEX", the 64 hex'
+            " digits of its SHA-256; a key itself does not belong in a file"
+        )
+
+
+def _check_route(route: tuple[str, ...]) -> None:
+    if not route:
+        raise WrongValue("must name at least one provider/model")
+    for entry in route:
+        provider, slash, model = entry.partition("/")
+        if not (provider and slash and model):
+            raise WrongValue(f'must hold provider/model entries, not "{entry[:60]}"')
+
+
+def _check_percentile(after: str) -> None:
+    if re.fullmatch(r"p[1-9][0-9]?", after, re.ASCII) is None:
+        raise WrongValue('must be a percentile from "p1" to "p99"')
+
+
+def _check_hosts(hosts: tuple[str, ...]) -> None:
+    for host in hosts:
+        if not host or "/" in host or "*" in host or "@" in host:
+            raise WrongValue(f'must hold host names such as app.example.com, not "{host[:60]}"')
+
+
+def _check_origins(origins: tuple[str, ...]) -> None:
+    for origin in origins:
+        if re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@*\s]+", origin) is None:
+            raise WrongValue(
+                f'must hold origins such as https://app.example.com, not "{origin[:60]}"'
+            )
+
+
+_CHECKS: Final[dict[str, Callable[[Any], None]]] = {
+    "server.upstream": _check_base_url,
+    "server.allowed_hosts": _check_hosts,
+    "server.cors_origins": _check_origins,
+    "store.url": _check_store_url,
+    "providers.*.base_url": _check_base_url,
+    "models.*.after": _check_percentile,
+    "models.*.route": _check_route,
+}

@@ -1,0 +1,133 @@
+"""The store of one process: everything in dictionaries, the oldest ended log dropped first."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from headwater.position import START, Position
+from headwater.stores.base import Appended, Entry, Record, Tail
+
+# What a log and its record weigh before the first entry, and an entry besides its bytes; measured
+# with tracemalloc, rounded up. The bound is on memory, so small entries must count as they weigh.
+_LOG_BYTES: Final = 1200
+_ENTRY_BYTES: Final = 200
+
+
+class _Log:
+    __slots__ = ("closed", "entries", "expires", "last", "record", "size")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.entries: list[Entry] = []
+        self.last = START
+        self.closed = False
+        self.expires = sys.float_info.max
+        self.size = _LOG_BYTES
+
+
+class MemoryStore:
+    """Logs in memory, gone with the process.
+
+    `ttl_s` is how long an ended log is kept; `max_bytes` bounds all logs together: beyond it the
+    logs that ended first go first. A log that still runs is never dropped.
+    """
+
+    def __init__(self, *, ttl_s: float = 3600.0, max_bytes: int = 256 * 1024 * 1024) -> None:
+        self._ttl_s = ttl_s
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._logs: dict[str, _Log] = {}
+        self._ended: OrderedDict[str, _Log] = OrderedDict()
+
+    async def create(self, record: Record) -> None:
+        log = self._logs[record.stream] = _Log(record)
+        self._bytes += log.size
+        self._make_room()
+
+    def append(
+        self,
+        stream: str,
+        prev: Position,
+        last: Position,
+        data: bytes,
+        closes: bool,
+        done: Callable[[Appended], None],
+    ) -> None:
+        log = self._logs.get(stream)
+        if log is None:
+            return done("gone")
+        if log.last != prev or log.closed:
+            return done(_refusal(log, prev, last, data))
+        log.entries.append(Entry(last, data))
+        log.last = last
+        size = len(data) + _ENTRY_BYTES
+        log.size += size
+        self._bytes += size
+        if closes:
+            log.closed = True
+            log.expires = asyncio.get_running_loop().time() + self._ttl_s
+            self._ended[stream] = log
+        if self._bytes > self._max_bytes or closes:
+            self._make_room()
+        return done("ok")
+
+    async def record(self, stream: str) -> Record | None:
+        log = self._find(stream)
+        return log.record if log is not None else None
+
+    async def tail(self, stream: str) -> Tail | None:
+        log = self._find(stream)
+        return Tail(log.last, log.closed) if log is not None else None
+
+    async def read(self, stream: str, after: Position, limit: int) -> Sequence[Entry] | None:
+        log = self._find(stream)
+        if log is None:
+            return None
+        first = bisect_right(log.entries, after, key=lambda entry: entry.last)
+        end, size = first, 0
+        while end < len(log.entries) and (end == first or size < limit):
+            size += len(log.entries[end].data)
+            end += 1
+        return log.entries[first:end]
+
+    async def list(self, principal: str | None, limit: int) -> Sequence[Record]:
+        self._make_room()
+        records: list[Record] = []
+        for log in reversed(self._logs.values()):
+            if log.record.principal == principal:
+                records.append(log.record)
+                if len(records) == limit:
+                    break
+        return records
+
+    async def aclose(self) -> None:
+        """Nothing is held beyond memory."""
+
+    def _find(self, stream: str) -> _Log | None:
+        self._make_room()
+        return self._logs.get(stream)
+
+    def _make_room(self) -> None:
+        """Drop what has expired, and the logs that ended first while there is too much."""
+        now = asyncio.get_running_loop().time()
+        while self._ended:
+            stream, log = next(iter(self._ended.items()))
+            if log.expires > now and self._bytes <= self._max_bytes:
+                break
+            del self._ended[stream], self._logs[stream]
+            self._bytes -= log.size
+
+
+def _refusal(log: _Log, prev: Position, last: Position, data: bytes) -> Appended:
+    if log.entries and log.entries[-1] == Entry(last, data):
+        return "duplicate"
+    if log.closed:
+        return "closed"
+    if log.last.epoch > last.epoch:
+        return "fenced"
+    return "gap"

@@ -1,0 +1,72 @@
+"""When to give an upstream up. The one place that measures an upstream's silence.
+
+One timer a generation, armed again when it fires early: a token costs a clock reading, no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from headwater.errors import UpstreamError
+from headwater.settings import TimeoutSettings
+
+
+class Deadlines:
+    """Watches one attempt; `on_late` is called once with the reason.
+
+    Before the first event an upstream has `first_token_s`, afterwards `idle_s` between data. One
+    that sends comments is alive: a reasoning model may think for minutes, so comments stretch
+    either to `comments_s` since the last data. `total_s` bounds everything.
+    """
+
+    def __init__(self, limits: TimeoutSettings, on_late: Callable[[UpstreamError], None]) -> None:
+        self._limits = limits
+        self._on_late = on_late
+        self._loop = asyncio.get_running_loop()
+        self._began = self._data_at = self._comment_at = self._loop.time()
+        self._first = True
+        self._timer = self._loop.call_at(self._due()[0], self._check)
+
+    def event(self) -> None:
+        """An event has come."""
+        self._first = False
+        self._data_at = self._loop.time()
+
+    def alive(self, data: bool) -> None:
+        """Something has come that makes no event: data, or only comments."""
+        now = self._loop.time()
+        self._comment_at = now
+        if data and not self._first:
+            self._data_at = now
+
+    def stop(self) -> None:
+        """The attempt is over."""
+        self._timer.cancel()
+
+    def _due(self) -> tuple[float, UpstreamError]:
+        limits = self._limits
+        silence = limits.first_token_s if self._first else limits.idle_s
+        at = self._data_at + silence
+        what = (
+            f"sent no token within {silence:g} s"
+            if self._first
+            else f"was silent for {silence:g} s"
+        )
+        if self._comment_at > self._data_at:
+            at = min(self._comment_at + silence, self._data_at + max(silence, limits.comments_s))
+            if at > self._comment_at + silence - 1e-9:
+                what = f"was silent for {silence:g} s"
+            else:
+                what = f"sent nothing but comments for {limits.comments_s:g} s"
+        if self._began + limits.total_s <= at:
+            at = self._began + limits.total_s
+            what = f"took longer than {limits.total_s:g} s in all"
+        return at, UpstreamError("upstream_timeout", f"The provider {what}.")
+
+    def _check(self) -> None:
+        at, error = self._due()
+        if at <= self._loop.time():
+            self._on_late(error)
+        else:
+            self._timer = self._loop.call_at(at, self._check)

@@ -1,0 +1,127 @@
+"""The live edge of one stream in this process: what was just stored, to whoever is at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from headwater.events import Event, StreamEnd, StreamError, encode
+from headwater.position import START, Position
+from headwater.wires.base import Fold, Wire
+
+
+class Batch(NamedTuple):
+    """The events of one entry of the log, with their stored form."""
+
+    first: Position
+    events: Sequence[Event]
+    payloads: Sequence[bytes]
+
+    @property
+    def last(self) -> Position:
+        return Position(self.first.epoch, self.first.seq + len(self.events) - 1)
+
+    @property
+    def terminal(self) -> bool:
+        return type(self.events[-1]) in (StreamEnd, StreamError)
+
+
+class Reader(Protocol):
+    """Someone at the live edge."""
+
+    def deliver(self, frames: bytes, position: Position, ended: bool) -> None:
+        """Frames up to `position`; after `ended` nothing follows."""
+
+
+class View:
+    """The live edge in one wire with one set of options: its readers share its frames."""
+
+    def __init__(self, fold: Fold) -> None:
+        self.fold = fold
+        self.readers: list[Reader] = []
+
+    def publish(self, batch: Batch, last: Position, ended: bool) -> None:
+        first = batch.first
+        frames = self.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
+        # A reader may leave while it is handed its frames: a copy is iterated.
+        for reader in self.readers.copy():
+            reader.deliver(frames, last, ended)
+
+
+class Feed:
+    """Hands what was stored to the views, and counts who reads.
+
+    `on_readers` is called when the first reader comes and when the last one leaves; `on_end` once,
+    after the terminal event was handed over.
+    """
+
+    def __init__(self, *, on_readers: Callable[[], None], on_end: Callable[[], None]) -> None:
+        self.position = START
+        self.ended = False
+        self.readers = 0
+        self._views: dict[tuple[str, tuple[Any, ...]], View] = {}
+        self._on_readers = on_readers
+        self._on_end = on_end
+        self._watchers: list[Callable[[Batch], None]] = []
+
+    def publish(self, batch: Batch) -> None:
+        """Hand over what the store has taken."""
+        self.position = last = batch.last
+        self.ended = ended = batch.terminal
+        for view in list(self._views.values()):
+            view.publish(batch, last, ended)
+        if self._watchers:
+            for watch in self._watchers.copy():
+                watch(batch)
+        if ended:
+            self._on_end()
+
+    def fail(self, event: StreamError) -> None:
+        """Tell the readers of an end that the log cannot hold: it goes out without a position."""
+        self.ended = True
+        payload = encode(event)
+        for view in list(self._views.values()):
+            frames = view.fold.step(event, payload, b"")
+            for reader in view.readers.copy():
+                reader.deliver(frames, self.position, True)
+        batch = Batch(self.position, (event,), (payload,))
+        for watch in self._watchers.copy():
+            watch(batch)
+        self._on_end()
+
+    def watch(self, watcher: Callable[[Batch], None]) -> Callable[[], None]:
+        """Be told of every batch; the answer ends it. Not a reader: it keeps nothing alive."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
+
+    def enter(self) -> None:
+        """Someone reads, whether at the edge or still behind it."""
+        self.readers += 1
+        if self.readers == 1:
+            self._on_readers()
+
+    def leave(self) -> None:
+        """Someone has left."""
+        self.readers -= 1
+        if self.readers == 0 and not self.ended:
+            self._on_readers()
+
+    def join(self, reader: Reader, wire: Wire, options: tuple[Any, ...], fold: Fold) -> None:
+        """Be handed frames from `position` on; `fold` has folded up to it."""
+        key = (wire.name, options)
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = View(fold)
+        view.readers.append(reader)
+
+    def part(self, reader: Reader, wire: Wire, options: tuple[Any, ...]) -> Fold | None:
+        """No longer be handed frames. The answer is the fold at the edge, to go on from it."""
+        key = (wire.name, options)
+        view = self._views.get(key)
+        if view is None or reader not in view.readers:
+            return None
+        view.readers.remove(reader)
+        if view.readers:
+            return view.fold.copy()
+        del self._views[key]
+        return view.fold

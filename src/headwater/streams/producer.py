@@ -1,0 +1,177 @@
+"""Provider to store: one generation, written down as it comes.
+
+What a read brought is encoded once, appended, and then handed to the feed: what was not stored is
+never delivered. The producer owns the terminal event: there is exactly one, and it is the last.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from headwater.errors import HeadwaterError, StorageError, UpstreamError
+from headwater.events import (
+    Event,
+    FinishReason,
+    StreamEnd,
+    StreamError,
+    StreamStart,
+    Timing,
+    Usage,
+    encode,
+)
+from headwater.position import START, Position
+from headwater.providers.base import Outcome, Source
+from headwater.settings import TimeoutSettings
+from headwater.stores.base import Appended, Store
+from headwater.streams.deadlines import Deadlines
+from headwater.streams.feed import Batch, Feed
+
+log = logging.getLogger("headwater.streams")
+
+
+class Producer:
+    """Drives one source into one log.
+
+    `asked_at` is `time.monotonic()` when the request arrived: all timings count from there.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        source: Source,
+        store: Store,
+        feed: Feed,
+        *,
+        timeouts: TimeoutSettings,
+        max_bytes: int,
+        asked_at: float,
+    ) -> None:
+        self._stream = stream
+        self._source = source
+        self._store = store
+        self._feed = feed
+        self._timeouts = timeouts
+        self._room = max_bytes
+        self._asked_at = asked_at
+        self._position = Position(1, 0)
+        # Appended, not yet answered by the store. The store answers in order.
+        self._pending: deque[Batch] = deque()
+        self._deadlines: Deadlines | None = None
+        self._began_at = asked_at
+        self._first_at: float | None = None
+        self._overhead = 0.0
+        self.ended = False
+
+    def start(self, first: StreamStart) -> None:
+        """Write the first event and ask the upstream."""
+        self._append((first,), closes=False)
+        self._began_at = time.monotonic()
+        self._overhead = self._began_at - self._asked_at
+        self._deadlines = Deadlines(self._timeouts, self._fail)
+        self._source.start(self)
+
+    def stop(self) -> None:
+        """Cancel the upstream at once; the log ends `cancelled`. Nothing when it has ended."""
+        if not self.ended:
+            self._source.cancel()
+            self._close("cancelled", self._source.usage)
+
+    def interrupt(self, message: str) -> None:
+        """End because this process ends."""
+        self._fail(UpstreamError("interrupted", message))
+
+    # headwater.providers.base.Receiver
+
+    def events(self, events: Sequence[Event]) -> None:
+        if self.ended:
+            return
+        if self._deadlines is not None:
+            self._deadlines.event()
+        if self._first_at is None:
+            self._first_at = time.monotonic()
+            self._append(events, closes=False)
+            self._overhead += time.monotonic() - self._first_at
+        else:
+            self._append(events, closes=False)
+
+    def alive(self, data: bool) -> None:
+        if self._deadlines is not None:
+            self._deadlines.alive(data)
+
+    def end(self, outcome: Outcome) -> None:
+        if self.ended:
+            return
+        if isinstance(outcome, HeadwaterError):
+            self._terminate(self._error(outcome))
+        else:
+            self._close(outcome.reason, outcome.usage)
+
+    # the end
+
+    def _fail(self, error: HeadwaterError) -> None:
+        if not self.ended:
+            self._source.cancel()
+            self._terminate(self._error(error))
+
+    def _error(self, error: HeadwaterError) -> StreamError:
+        return StreamError(
+            error.code, error.message, error.retryable, self._source.usage, self._timing()
+        )
+
+    def _close(self, reason: FinishReason, usage: Usage | None) -> None:
+        self._terminate(StreamEnd(reason, usage, self._timing()))
+
+    def _terminate(self, event: StreamEnd | StreamError) -> None:
+        self.ended = True
+        if self._deadlines is not None:
+            self._deadlines.stop()
+        self._append((event,), closes=True)
+
+    def _timing(self) -> Timing:
+        def since(at: float | None) -> float | None:
+            return None if at is None else round((at - self._asked_at) * 1000, 2)
+
+        connected_at = self._source.connected_at
+        return Timing(
+            queue=round((self._began_at - self._asked_at) * 1000, 2),
+            connect=since(connected_at),
+            first_token=since(self._first_at),
+            total=round((time.monotonic() - self._asked_at) * 1000, 2),
+            overhead=round(self._overhead * 1000, 3),
+            attempts=1,
+        )
+
+    # the log
+
+    def _append(self, events: Sequence[Event], *, closes: bool) -> None:
+        payloads = [encode(event) for event in events]
+        data = payloads[0] if len(payloads) == 1 else b"\n".join(payloads)
+        self._room -= len(data)
+        if self._room < 0 and not closes:
+            self._fail(HeadwaterError("too_large", "The response is longer than a stream may be."))
+            return
+        prev = self._position
+        first = Position(prev.epoch, prev.seq + 1)
+        batch = Batch(first, events, payloads)
+        self._position = last = batch.last
+        self._pending.append(batch)
+        before = START if prev.seq == 0 else prev
+        self._store.append(self._stream, before, last, data, closes, self._appended)
+
+    def _appended(self, result: Appended) -> None:
+        batch = self._pending.popleft()
+        if result in ("ok", "duplicate"):
+            self._feed.publish(batch)
+        elif not self._feed.ended:
+            self._unstored(result)
+
+    def _unstored(self, result: Appended) -> None:
+        log.error("stream %s: the store answered %s to an append", self._stream, result)
+        self.ended = True
+        self._source.cancel()
+        if self._deadlines is not None:
+            self._deadlines.stop()
+        self._feed.fail(self._error(StorageError("storage_failed", "The log cannot be written.")))

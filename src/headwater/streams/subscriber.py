@@ -1,0 +1,194 @@
+"""One reader: a position in a log, a wire, and a sink that takes bytes.
+
+There is no queue for a reader: one that is slow is an old position. While its sink takes what it is
+given, it stands at the live edge; when the sink is full it leaves the edge, and reads on from the
+store when the sink has room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from headwater import events as ev
+from headwater.position import START, Position
+from headwater.stores.base import Entry, Store
+from headwater.streams.feed import Feed
+from headwater.wires.base import Wire
+
+log = logging.getLogger("headwater.streams")
+
+# One read of the store in replay: large enough to amortise a query, small enough that the first
+# bytes of a long replay leave within milliseconds and that folding it does not hold the loop.
+_REPLAY_BYTES: Final = 64 * 1024
+
+
+class Sink(Protocol):
+    """Where a reader's bytes go. All calls come from the event loop."""
+
+    #: Set by the subscriber: the sink has room again after `write` said it had none.
+    on_ready: Callable[[], None] | None
+
+    def write(self, data: bytes) -> bool:
+        """Take these bytes, always. False: no more, please, until `on_ready` is called."""
+
+    def close(self) -> None:
+        """The response is whole."""
+
+    def abort(self) -> None:
+        """The response cannot go on; cut the connection, so that the reader knows."""
+
+
+class Subscriber:
+    """Replay, then tail, into a sink.
+
+    Begins at once when it is made inside the event loop. `leave` is for the host: the reader has
+    gone. `after` is a position in the log, or `START`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        stream: str,
+        feed: Feed | None,
+        wire: Wire,
+        options: tuple[Any, ...],
+        sink: Sink,
+        *,
+        after: Position = START,
+        heartbeat_s: float = 15.0,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._store = store
+        self._stream = stream
+        self._feed = feed
+        self._wire = wire
+        self._options = options
+        self._sink = sink
+        self._heartbeat_s = heartbeat_s
+        self._after = after
+        self._fold = wire.fold(options)
+        self._folded = START if self._fold.has_history else after
+        self._at_edge = False
+        self._full = False
+        self._over = False
+        self._replay: asyncio.Task[None] | None = None
+        self._written_at = self._loop.time()
+        self._timer = self._loop.call_later(heartbeat_s, self._beat)
+        sink.on_ready = self._ready
+        if feed is not None:
+            feed.enter()
+        self._go_on()
+
+    def deliver(self, frames: bytes, position: Position, ended: bool) -> None:
+        """`feed.Reader`: what was just stored, in this wire."""
+        self._folded = position
+        if frames:
+            self._written_at = self._loop.time()
+            if not self._sink.write(frames) and not ended:
+                self._full = True
+                self._part()
+        if ended:
+            self._finish()
+
+    def leave(self) -> None:
+        """The reader has gone, or the response is over; nothing more is written."""
+        if self._over:
+            return
+        self._over = True
+        self._timer.cancel()
+        self._sink.on_ready = None
+        if self._replay is not None:
+            self._replay.cancel()
+        self._part()
+        if self._feed is not None:
+            self._feed.leave()
+
+    def _ready(self) -> None:
+        self._full = False
+        if not self._over and self._replay is None and not self._at_edge:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Stand at the edge if this is it, else read from the store."""
+        feed = self._feed
+        if feed is not None and feed.position == self._folded and not feed.ended:
+            self._at_edge = True
+            feed.join(self, self._wire, self._options, self._fold)
+        else:
+            self._replay = self._loop.create_task(self._catch_up())
+
+    def _part(self) -> None:
+        if self._at_edge and self._feed is not None:
+            self._at_edge = False
+            self._fold = self._feed.part(self, self._wire, self._options) or self._fold
+
+    async def _catch_up(self) -> None:
+        try:
+            await self._read_on()
+        except Exception:
+            log.exception("stream %s cannot be replayed", self._stream)
+            self._sink.abort()
+            self.leave()
+
+    async def _read_on(self) -> None:
+        """From the store until the edge, the end, or a full sink."""
+        while not self._full:
+            entries = await self._store.read(self._stream, self._folded, _REPLAY_BYTES)
+            if entries is None:  # dropped under the reader: it must not take this for the end
+                self._sink.abort()
+                self.leave()
+                return
+            if self._fold_in(entries):
+                self._finish()
+                return
+            if not entries and (self._feed is None or self._feed.position == self._folded):
+                break
+            await asyncio.sleep(0)  # a long replay must not delay other streams
+        self._replay = None
+        if not self._full and self._feed is not None:
+            self._go_on()
+
+    def _fold_in(self, entries: Sequence[Entry]) -> bool:
+        """Fold entries, writing what is after the reader's position; True at the terminal event."""
+        frames: list[bytes] = []
+        ended = False
+        for last, data in entries:
+            payloads = data.split(b"\n")
+            events = ev.decode_lines(data)
+            first = last.seq - len(events) + 1
+            rendered = self._render(last.epoch, first, events, payloads)
+            frames.append(rendered)
+            self._folded = last
+            ended = type(events[-1]) in (ev.StreamEnd, ev.StreamError)
+        data = b"".join(frames)
+        if data:
+            self._written_at = self._loop.time()
+            self._full = not self._sink.write(data)
+        return ended
+
+    def _render(
+        self, epoch: int, first: int, events: list[ev.Event], payloads: list[bytes]
+    ) -> bytes:
+        after = self._after
+        if (epoch, first) > after:
+            return self._fold.render(epoch, first, events, payloads)
+        known = len(events) if epoch < after.epoch else min(after.seq - first + 1, len(events))
+        self._fold.render(epoch, first, events[:known], payloads[:known])
+        return self._fold.render(epoch, first + known, events[known:], payloads[known:])
+
+    def _finish(self) -> None:
+        if not self._over:
+            self._sink.close()
+            self.leave()
+
+    def _beat(self) -> None:
+        silent = self._loop.time() - self._written_at
+        if silent >= self._heartbeat_s:
+            if not self._full:
+                self._sink.write(self._wire.heartbeat)
+            self._written_at = self._loop.time()
+            silent = 0.0
+        self._timer = self._loop.call_later(self._heartbeat_s - silent, self._beat)

@@ -1,0 +1,204 @@
+"""One connection to an upstream: HTTP/1.1 by httptools, pushed straight to the receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Callable
+from typing import Final, cast
+
+import httptools
+
+from headwater.errors import UpstreamError
+from headwater.upstream.exchange import Exchange
+
+# nginx and Node accept 8 to 16 KiB of headers; no provider's response needs four times that.
+_MAX_HEAD: Final = 64 * 1024
+# A compressed response may not grow without bound: as much as a whole stream may be.
+_MAX_DECODED: Final = 64 * 1024 * 1024
+# How long the end of a response that nobody reads any more may take before its connection goes.
+_LINGER_S: Final = 1.0
+
+
+class Connection(asyncio.Protocol):
+    """Serves one exchange at a time; `on_idle` is called when it can take another."""
+
+    def __init__(self, on_idle: Callable[[Connection], None]) -> None:
+        self._on_idle = on_idle
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._exchange: Exchange | None = None
+        self._pieces: list[bytes] = []
+        # httptools calls this once a chunk of the body: list.append costs no Python frame.
+        self.on_body = self._pieces.append
+        self._parser = httptools.HttpResponseParser(self)
+        self._lingering: asyncio.TimerHandle | None = None
+        self.idle_since = 0.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._headers: dict[str, str] = {}
+        self._head_size = 0
+        self._status = 0
+        self._complete = False
+        self._keep = False
+        self._inflate: Callable[[bytes], bytes] | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may be written to it."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def start(self, exchange: Exchange) -> None:
+        """Write the request; what comes back goes to its receiver."""
+        if self._transport is None:
+            exchange.lost(None)
+            return
+        self._reset()
+        self._exchange = exchange
+        exchange.connection = self
+        exchange.connected_at = time.monotonic()
+        request = exchange.request
+        head = request.head(exchange.origin, exchange.target)
+        self._transport.write(head + request.body)
+
+    def abort(self) -> None:
+        """Close without waiting for anything."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def linger(self) -> None:
+        """Nobody reads any more: keep the connection if the response ends soon, else close it."""
+        if self._exchange is not None and self._lingering is None:
+            self._lingering = self._loop.call_later(_LINGER_S, self.abort)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are none of asyncio's classes; the interface is the same.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:  # bytes that nobody asked for: this connection is not to be trusted
+            self.abort()
+            return
+        exchange.answered = True
+        error = self._parse(data)
+        if self._pieces:
+            error = self._deliver(exchange) or error
+        if self._complete:
+            self._finish(keep=error is None)
+        elif error is not None:
+            self._fail(error)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._lingering is not None:
+            self._lingering.cancel()
+        exchange, self._exchange = self._exchange, None
+        if exchange is None or exchange.over:
+            return
+        ends_at_eof = self._status and not (
+            "content-length" in self._headers or "transfer-encoding" in self._headers
+        )
+        if exc is None and ends_at_eof:
+            exchange.lost(None)
+        else:
+            exchange.lost(UpstreamError("truncated", "The upstream closed the connection."))
+
+    # httptools
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        if self._head_size > _MAX_HEAD:
+            raise UpstreamError("upstream_error", "The upstream's headers are too long.")
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:  # 100 Continue, 103 Early Hints: the response is still to come
+            self._headers.clear()
+            return
+        self._status = status
+        encoding = self._headers.get("content-encoding", "identity").lower()
+        if encoding in ("gzip", "deflate"):
+            self._inflate = _inflater(encoding)
+        elif encoding not in ("identity", ""):
+            raise UpstreamError(
+                "upstream_error",
+                f"The upstream answered in content-encoding {encoding[:20]!r}; none was asked for.",
+            )
+        exchange = self._exchange
+        if exchange is not None and not exchange.over:
+            exchange.receiver.on_head(status, self._headers)
+
+    def on_message_complete(self) -> None:
+        self._complete = self._status >= 200
+        self._keep = self._parser.should_keep_alive()
+
+    # a read, and the end of a response
+
+    def _parse(self, data: bytes) -> UpstreamError | None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:  # raised by a callback of ours
+            if isinstance(error.__context__, UpstreamError):
+                return error.__context__
+            raise
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return UpstreamError("upstream_error", "The upstream's answer is not valid HTTP.")
+        return None
+
+    def _deliver(self, exchange: Exchange) -> UpstreamError | None:
+        pieces = self._pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if self._inflate is not None:
+            try:
+                data = self._inflate(data)
+            except (zlib.error, ValueError):
+                return UpstreamError("upstream_error", "The upstream's compression is broken.")
+        if not exchange.over:
+            exchange.receiver.on_data(data)
+        return None
+
+    def _finish(self, *, keep: bool) -> None:
+        exchange, self._exchange = self._exchange, None
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        if keep and self._keep and self.usable:
+            self.idle_since = self._loop.time()
+            self._on_idle(self)
+        else:
+            self.abort()
+        if exchange is not None:
+            exchange.connection = None
+            exchange.end(None)
+
+    def _fail(self, error: UpstreamError) -> None:
+        exchange, self._exchange = self._exchange, None
+        self.abort()
+        if exchange is not None:
+            exchange.end(error)
+
+
+def _inflater(encoding: str) -> Callable[[bytes], bytes]:
+    """Decode as it comes; ValueError beyond the bound."""
+    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip or zlib, by its header
+    produced = 0
+
+    def inflate(data: bytes) -> bytes:
+        nonlocal produced
+        decoded = decompressor.decompress(data, _MAX_DECODED - produced + 1)
+        produced += len(decoded)
+        if produced > _MAX_DECODED:
+            raise ValueError(f"{encoding} body exceeds {_MAX_DECODED} bytes")
+        return decoded
+
+    return inflate

@@ -1,0 +1,127 @@
+"""One request and its response, as the two sides see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from headwater.errors import ConfigurationError, UpstreamError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from headwater.upstream.connection import Connection
+
+
+class Origin(NamedTuple):
+    """Where a connection goes."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """The value of `Host`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.scheme == "https" else 80
+        return host if self.port == default else f"{host}:{self.port}"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A request; `body` is sent with its Content-Length."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    def split(self) -> tuple[Origin, str]:
+        """The origin and the request target of `url`; `ConfigurationError` when it is not one."""
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(f"{self.url!r} is not an http or https URL")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return Origin(parts.scheme, parts.hostname, port), target
+
+    def head(self, origin: Origin, target: str) -> bytes:
+        """The request's head as bytes."""
+        lines = [
+            f"{self.method} {target} HTTP/1.1",
+            f"Host: {origin.authority}",
+            f"Content-Length: {len(self.body)}",
+            # Compressing would hold tokens back, and cost more than it saves on loopback or LAN.
+            "Accept-Encoding: identity",
+        ]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        if any("\r" in line or "\n" in line for line in lines):
+            raise ConfigurationError("a header of an upstream request holds CR or LF")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+class Receiver(Protocol):
+    """Whoever reads a response. Called from the read callback; must not block."""
+
+    def on_head(self, status: int, headers: Mapping[str, str]) -> None:
+        """The status and the headers, names in lower case."""
+
+    def on_data(self, data: bytes) -> None:
+        """All of the body that one read of the socket brought."""
+
+    def on_end(self, error: UpstreamError | None) -> None:
+        """The body is whole, or the connection failed. Called once, and nothing after it."""
+
+
+class Exchange:
+    """A request under way.
+
+    `connected_at` is `time.monotonic()` when a connection was there, None until then.
+    """
+
+    def __init__(
+        self, request: Request, receiver: Receiver, dial: Callable[[Exchange], None]
+    ) -> None:
+        self.request = request
+        self.receiver = receiver
+        self._dial = dial
+        self.origin, self.target = request.split()
+        self.connected_at: float | None = None
+        self.connection: Connection | None = None
+        self.dialling: asyncio.Task[None] | None = None
+        self.answered = False  # a byte of the response has come
+        self.reused = False
+        self.over = False
+
+    def lost(self, error: UpstreamError | None) -> None:
+        """The connection has gone. A kept one that closed before it answered had been idle for too
+        long; the request is sent once more, over a new connection.
+        """
+        self.connection = None
+        if self.reused and not self.answered and not self.over:
+            self._dial(self)
+        else:
+            self.end(error)
+
+    def end(self, error: UpstreamError | None) -> None:
+        """Tell the receiver, unless it has left or was told."""
+        if not self.over:
+            self.over = True
+            self.receiver.on_end(error)
+
+    def cancel(self) -> None:
+        """Free the upstream at once; the receiver hears nothing more."""
+        self.over = True
+        if self.dialling is not None:
+            self.dialling.cancel()
+        if self.connection is not None:
+            self.connection.abort()
+
+    def release(self) -> None:
+        """The receiver has all it wants; the connection is kept if the response ends by itself."""
+        self.over = True
+        if self.connection is not None:
+            self.connection.linger()

@@ -1,0 +1,26 @@
+"""The native wire: every event as the log holds it, one JSON object a `data:` line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headwater.events import Event
+from headwater.wires.base import Fold
+from headwater.wires.prompt import PromptWire
+
+
+class NativeFold(Fold):
+    has_history = False
+
+    def step(self, event: Event, payload: bytes, id_line: bytes) -> bytes:
+        return b"%sdata: %s\n\n" % (id_line, payload)
+
+
+class NativeWire(PromptWire):
+    name = "native"
+
+    def fold(self, options: tuple[Any, ...] = ()) -> Fold:
+        return NativeFold()
+
+
+WIRE = NativeWire()

@@ -1,0 +1,38 @@
+"""The plain wire: what the simplest page reads.
+
+`data: {"token": "…"}` for each piece of text, `data: {"error": "…"}` on failure, and always at
+last `data: [DONE]`. Nothing else has a `data:` line.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headwater.events import Event, RefusalDelta, StreamEnd, StreamError, TextDelta
+from headwater.wires.base import Fold, dump
+from headwater.wires.prompt import PromptWire
+
+
+class PlainFold(Fold):
+    has_history = False
+
+    def step(self, event: Event, payload: bytes, id_line: bytes) -> bytes:
+        kind = type(event)
+        if kind is TextDelta or kind is RefusalDelta:
+            return b'%sdata: {"token": %s}\n\n' % (id_line, dump(event.text))  # type: ignore[union-attr]
+        if kind is StreamEnd:
+            return b"%sdata: [DONE]\n\n" % id_line
+        if kind is StreamError:
+            message = dump(event.message)  # type: ignore[union-attr]
+            return b'data: {"error": %s}\n\n%sdata: [DONE]\n\n' % (message, id_line)
+        return b""
+
+
+class PlainWire(PromptWire):
+    name = "plain"
+
+    def fold(self, options: tuple[Any, ...] = ()) -> Fold:
+        return PlainFold()
+
+
+WIRE = PlainWire()

@@ -1,0 +1,114 @@
+"""The checks that every wire makes of a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headwater.errors import RequestError
+from headwater.generation import GenerationRequest, Message
+
+# A client that could name an upstream or its key would make the server a relay to anywhere.
+_REFUSED = ("base_url", "api_base", "api_key")
+# Far above any conversation, far below what would hold the event loop while it is checked.
+_MAX_MESSAGES = 10_000
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+_NUMBERS = {
+    "temperature": (int, float),
+    "top_p": (int, float),
+    "frequency_penalty": (int, float),
+    "presence_penalty": (int, float),
+    "max_tokens": (int,),
+    "max_completion_tokens": (int,),
+    "seed": (int,),
+}
+
+
+def chat_request(body: dict[str, Any], messages: Any) -> GenerationRequest:
+    """A request from an OpenAI-shaped body and its messages; `RequestError` where it is wrong."""
+    for name in _REFUSED:
+        if name in body:
+            raise RequestError(
+                f"{name} is not accepted from a client: upstreams are configured on the server.",
+                param=name,
+            )
+    if body.get("n") not in (None, 1):
+        raise RequestError("n must be 1: one request makes one stream.", param="n")
+    _check_numbers(body)
+    options = {k: v for k, v in body.items() if k not in ("model", "messages", "prompt", "stream")}
+    return GenerationRequest(
+        messages=check_messages(messages),
+        model=optional(body, "model", str),
+        options=options,
+        stream=optional(body, "stream", bool) is not False,
+    )
+
+
+def check_messages(value: Any) -> list[Message]:
+    """Chat messages, each an object with a role and text or parts."""
+    if not isinstance(value, list) or not value:
+        raise RequestError("messages must be a list with at least one message.", param="messages")
+    if len(value) > _MAX_MESSAGES:
+        raise RequestError(f"messages has more than {_MAX_MESSAGES} entries.", param="messages")
+    for number, message in enumerate(value):
+        _check_message(message, f"messages[{number}]")
+    return value
+
+
+def optional(body: dict[str, Any], name: str, kind: type[Any]) -> Any:
+    """The member `name`, or None when it is absent or null; `RequestError` for another type."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise RequestError(f"{name} must be a {_NAMES[kind]}, not {_json_type(value)}.", param=name)
+    return value
+
+
+_NAMES: dict[type[Any], str] = {str: "string", bool: "boolean", dict: "object", list: "list"}
+
+
+def _check_message(message: Any, where: str) -> None:
+    if not isinstance(message, dict):
+        raise RequestError(
+            f"{where} must be an object with role and content, not {_json_type(message)}.",
+            param=where,
+        )
+    role = message.get("role")
+    if not isinstance(role, str) or role not in _ROLES:
+        raise RequestError(
+            f"{where}.role must be one of {', '.join(sorted(_ROLES))}.", param=f"{where}.role"
+        )
+    content = message.get("content")
+    if content is None and role == "assistant":
+        return  # an assistant's message may hold tool calls alone
+    if not isinstance(content, (str, list)):
+        raise RequestError(
+            f"{where}.content must be a string or a list of parts, not {_json_type(content)}.",
+            param=f"{where}.content",
+        )
+
+
+def _check_numbers(body: dict[str, Any]) -> None:
+    for name, kinds in _NUMBERS.items():
+        value = body.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            kind = "an integer" if kinds == (int,) else "a number"
+            raise RequestError(f"{name} must be {kind}, not {_json_type(value)}.", param=name)
+        if name.startswith("max_") and value < 1:
+            raise RequestError(f"{name} must be at least 1.", param=name)
+
+
+def _json_type(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
