@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -11,23 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater import events as ev
+from headwater.adapters.bridge import Bridge
+from headwater.adapters.library import Question
 from headwater.errors import RequestError
-from headwater.generation import GenerationRequest, Message
+from headwater.generation import GenerationRequest
 from headwater.models import ModelInfo
 from headwater.providers.base import Source
-from headwater.providers.iterator import Items, IteratorSource
+from headwater.providers.iterator import Spawn, iterator_source
 from headwater.runtime import Runtime, wire_named
 from headwater.settings import Settings, check_exposure, load
 from headwater.wires.base import OnDisconnect
+from headwater.wires.requests import chat_request
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from headwater.adapters.response import StreamResponse
     from headwater.server.auth import Owner
-
-#: What a response can be made of: a prompt, messages, or a generator of one's own.
-Answerable = str | list[Message] | Items
 
 
 class Headwater:
@@ -59,11 +60,13 @@ class Headwater:
             "store.url": store,
         }
         self.settings: Settings = load(flags, config=Path(config) if config else None)
-        self._owner = owner
+        self.owner = owner
         self._runtimes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = (
             weakref.WeakKeyDictionary()
         )
         self._pid = os.getpid()
+        self._bridge: tuple[int, Bridge] | None = None
+        self._lock = threading.Lock()
 
     def runtime(self) -> Runtime:
         """What serves the running event loop: made on first use, and anew after a fork."""
@@ -75,6 +78,13 @@ class Headwater:
         if runtime is None:
             runtime = self._runtimes[loop] = Runtime(self.settings)
         return runtime
+
+    def bridge(self) -> Bridge:
+        """The loop beside a synchronous host: made on first use, and anew after a fork."""
+        with self._lock:
+            if self._bridge is None or self._bridge[0] != os.getpid():
+                self._bridge = (os.getpid(), Bridge())
+            return self._bridge[1]
 
     def asgi(self) -> ASGIApp:
         """Every endpoint as an ASGI application, to be mounted in one's own."""
@@ -89,7 +99,7 @@ class Headwater:
 
     def response(
         self,
-        x: Answerable,
+        x: Question,
         *,
         model: str | None = None,
         wire: str = "plain",
@@ -104,10 +114,11 @@ class Headwater:
         default what suits the wire; `options` are sampling parameters. Errors known before the head
         is sent become statuses.
         """
-        from headwater.adapters.response import Opened, StreamResponse
+        from headwater.adapters.response import StreamResponse
+        from headwater.streams import Opened
 
         spoken = wire_named(wire)
-        asked = self._asked(x, model, options)
+        asked = self.asked(x, model, options)
 
         async def begin() -> Opened:
             runtime = self.runtime()
@@ -121,13 +132,13 @@ class Headwater:
         return StreamResponse(begin, spoken)
 
     async def stream(
-        self, x: Answerable, *, model: str | None = None, **options: Any
+        self, x: Question, *, model: str | None = None, **options: Any
     ) -> AsyncIterator[ev.Event]:
         """The events of the answer to `x`, the terminal event last.
 
         Leaving the loop cancels the upstream.
         """
-        asked = self._asked(x, model, options)
+        asked = self.asked(x, model, options)
         stream = await self.runtime().generate(asked, principal=None, on_disconnect="cancel")
         async for event in stream.events():
             yield event
@@ -144,17 +155,15 @@ class Headwater:
     def _app(self, *, served: bool) -> ASGIApp:
         from headwater.server.app import create_app
 
-        return create_app(self.settings, self.runtime, owner=self._owner, served=served)
+        return create_app(self.settings, self.runtime, owner=self.owner, served=served)
 
-    def _asked(
-        self, x: Answerable, model: str | None, options: dict[str, Any]
+    def asked(
+        self, x: Question, model: str | None, options: dict[str, Any], spawn: Spawn | None = None
     ) -> GenerationRequest | Source:
-        from headwater.wires.requests import chat_request
-
-        if isinstance(x, str):
-            return chat_request({**options, "model": model}, [{"role": "user", "content": x}])
-        if isinstance(x, list):
-            return chat_request({**options, "model": model}, x)
+        """What is to be generated. For adapters: `spawn` runs a sync generator beside the loop."""
+        if isinstance(x, (str, list)):
+            messages = [{"role": "user", "content": x}] if isinstance(x, str) else x
+            return chat_request({**options, "model": model}, messages)
         if model is not None or options:
             raise RequestError("A generator of one's own takes no model and no options.")
-        return IteratorSource(x)
+        return iterator_source(x, spawn)

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.helpers.processes import environment, stopped_at_the_end
+from tests.helpers.processes import environment, line_matching, stopped_at_the_end
 
 PROGRAM = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
@@ -18,7 +18,7 @@ _MAIN = """\
 daemon off;
 master_process off;
 pid nginx.pid;
-error_log stderr warn;
+error_log stderr notice;
 events {{ }}
 http {{
     access_log off;
@@ -43,19 +43,29 @@ def write(prefix: Path, server: str, http: str = "") -> list[str]:
 
 @contextlib.contextmanager
 def nginx(prefix: Path, server: Callable[[str], str], http: str = "") -> Iterator[int]:
-    """Run nginx with the `server` block made for an address to listen on; gives the port.
+    """Run nginx with the `server` block made for an address to listen on; gives the port."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            port = _free_port()
+            command = write(prefix, server(f"127.0.0.1:{port}"), http)
+            process = stack.enter_context(stopped_at_the_end(_start(command)))
+            # It says so once it listens; a port that another process took meanwhile is an error.
+            if line_matching(process, r"bind\(\) .*failed|getrlimit", 10)[0] == "getrlimit":
+                break
+        yield port
 
-    nginx takes over a socket that listens already (by its variable NGINX, made for upgrades): no
-    port can be lost to another process, and there is nothing to wait for.
-    """
+
+def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
-        number = listener.fileno()
-        process = subprocess.Popen(
-            write(prefix, server(f"127.0.0.1:{port}"), http),
-            env=environment(NGINX=f"{number};"),
-            pass_fds=[number],
-            stdin=subprocess.DEVNULL,
-        )
-    with stopped_at_the_end(process):
-        yield port
+        return port
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )

@@ -140,7 +140,8 @@ def test_a_post_is_never_repeated(tmp_path: Path) -> None:
         return Answer([CUT], framing="raw")
 
     with Upstream(cut) as one, Upstream(cut) as two:
-        http = f"upstream two {{ server 127.0.0.1:{one.port}; server 127.0.0.1:{two.port}; }}"
+        servers = "".join(f"server 127.0.0.1:{up.port} max_fails=0; " for up in (one, two))
+        http = f"upstream two {{ {servers} }}"
 
         def make(listen: str) -> str:
             return config(server_name="_", upstream="http://two", path="/", listen=listen)

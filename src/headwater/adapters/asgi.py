@@ -14,9 +14,9 @@ from headwater.streams import Sink, Subscriber
 #: transport; `headwater serve` does.
 DIRECT_SINK: Final = "headwater.sink"
 
-# What may wait for a slow `send` before the reader leaves the live edge; asyncio's own high-water
-# mark for a transport.
-_HIGH_WATER: Final = 64 * 1024
+#: What may wait for a slow host before its reader leaves the live edge; asyncio's own high-water
+#: mark for a transport.
+HIGH_WATER: Final = 64 * 1024
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -85,7 +85,7 @@ class AsgiSink:
         self._pending.append(data)
         self._size += len(data)
         self._rouse()
-        return self._size < _HIGH_WATER
+        return self._size < HIGH_WATER
 
     def close(self) -> None:
         self._closed = True
@@ -124,7 +124,7 @@ class AsgiSink:
         self._sending = True
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
         self._sending = False
-        if len(body) >= _HIGH_WATER and self.on_ready is not None:
+        if len(body) >= HIGH_WATER and self.on_ready is not None:
             self.on_ready()
 
     def _rouse(self) -> None:

@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from headwater.adapters.asgi import deliver, disconnected
-from headwater.errors import STATUS, HeadwaterError
-from headwater.events import StreamError
+from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
+from headwater.adapters.reading import Reading
+from headwater.errors import HeadwaterError
 from headwater.position import START, Position
-from headwater.stores.base import Record
-from headwater.streams import Hub, Stream, Subscriber
-from headwater.streams.subscriber import Sink
+from headwater.streams import Opened
 from headwater.wires.base import Wire
 
-#: Headers of every stream. Proxies buffer, compress and cache unless they are told not to.
-STREAM_HEADERS: Final = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-store, no-transform",
-    "X-Accel-Buffering": "no",
-    "X-Content-Type-Options": "nosniff",
-}
-
-# How long the head may wait for the first upstream event: beyond it heartbeats must begin.
-_FIRST_S: Final = 15.0
+T = TypeVar("T")
 
 #: Where the server leaves the id of a request for whoever answers it.
 REQUEST_ID: Final = "headwater.request_id"
-
-
-class Opened(msgspec.Struct, frozen=True):
-    """A stream that may be read: its hub, its record, and itself while it runs here."""
-
-    hub: Hub
-    record: Record
-    running: Stream | None
 
 
 class StreamResponse(Response):
@@ -61,12 +41,11 @@ class StreamResponse(Response):
         options: tuple[Any, ...] = (),
         after: Position = START,
         whole: bool = False,
-        headers: Mapping[str, str] | None = None,
     ) -> None:
         # As Starlette's own streaming response: a body set here would come with its length.
         self.status_code = 200
         self.background = None
-        self.init_headers({**STREAM_HEADERS, **wire.headers, **(headers or {})})
+        self.init_headers(stream_headers(wire))
         self._begin = begin
         self._wire = wire
         self._options = options
@@ -81,12 +60,13 @@ class StreamResponse(Response):
             opened = await self._begin()
             self.headers["Headwater-Stream"] = opened.record.stream
             # A reader until the response is over, so that none of its stages is without one.
-            with opened.running.held() if opened.running is not None else nullcontext():
+            with opened.held():
                 answer = await self._before_head(opened, gone)
                 if answer is not None:
                     await self._send(answer, scope, receive, send)
                 elif not gone.done():
-                    await deliver(scope, send, gone, self.raw_headers, self._attach(opened))
+                    attach = opened.reader(self._wire, self._options, self._after)
+                    await deliver(scope, send, gone, self.raw_headers, attach)
         except HeadwaterError as error:
             answer = error_response(self._wire, error, request_id)
             await self._send(answer, scope, receive, send)
@@ -100,40 +80,17 @@ class StreamResponse(Response):
                 answer.headers[name] = self.headers[name]
         await answer(scope, receive, send)
 
-    def _attach(self, opened: Opened) -> Callable[[Sink], Subscriber]:
-        def attach(sink: Sink) -> Subscriber:
-            return opened.hub.read(
-                opened.record.stream,
-                self._wire,
-                sink,
-                options=self._options,
-                after=self._after,
-            )
-
-        return attach
-
     async def _before_head(self, opened: Opened, gone: asyncio.Future[None]) -> Response | None:
         """What is sent instead of a stream: the whole answer, or the status of an early failure."""
-        running = opened.running
         if self._whole:
-            if running is not None:
-                await _either(running.ended(), gone)
-            return None if gone.done() else await self._collected(opened)
-        if self._wire.waits_for_first and running is not None and self._after == START:
-            first = await _either(running.first(_FIRST_S), gone)
-            if isinstance(first, StreamError):
-                raise failure(first)
+            whole = await _unless(gone, opened.whole(self._wire))
+            return None if whole is None else json_response(whole)
+        if self._after == START:
+            await _unless(gone, opened.before_head(self._wire))
         return None
 
-    async def _collected(self, opened: Opened) -> Response:
-        snapshot = await opened.hub.snapshot(opened.record)
-        if snapshot.error is not None:
-            error = snapshot.error
-            raise HeadwaterError(error.code, error.message, retryable=error.retryable)
-        return json_response(self._wire.whole(snapshot))
 
-
-async def _either(wanted: Any, gone: asyncio.Future[None]) -> Any:
+async def _unless(gone: asyncio.Future[None], wanted: Coroutine[Any, Any, T]) -> T | None:
     """The result of `wanted`, or None when the reader has gone first."""
     task = asyncio.ensure_future(wanted)
     try:
@@ -143,30 +100,25 @@ async def _either(wanted: Any, gone: asyncio.Future[None]) -> Any:
         task.cancel()
 
 
-def failure(event: StreamError) -> HeadwaterError:
-    """The error that a terminal event tells of."""
-    code = event.code if event.code in STATUS else "internal"
-    return HeadwaterError(code, event.message, retryable=event.retryable)
+def reading_response(reading: Reading) -> Response:
+    """The response to a request to read."""
+    if reading.state is not None:
+        return json_response(reading.state)
+    if reading.finished:
+        return Response(status_code=204, headers={"Headwater-Stream": reading.opened.record.stream})
 
+    async def begin() -> Opened:
+        return reading.opened
 
-def make_request_id() -> str:
-    """An id for a request that came without one."""
-    return f"req_{secrets.token_hex(12)}"
+    return StreamResponse(begin, reading.wire, after=reading.after)
 
 
 def json_response(value: Any, status: int = 200) -> Response:
     """`value` as JSON."""
-    return Response(
-        msgspec.json.encode(value),
-        status,
-        {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"},
-        media_type="application/json",
-    )
+    return Response(msgspec.json.encode(value), status, JSON_HEADERS)
 
 
 def error_response(wire: Wire, error: HeadwaterError, request_id: str) -> Response:
     """An error before the head, in the wire's own shape."""
-    response = json_response(wire.error(error, request_id), error.status)
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    return response
+    body = msgspec.json.encode(wire.error(error, request_id))
+    return Response(body, error.status, error_headers(error, request_id))

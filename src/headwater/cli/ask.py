@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from contextlib import closing
@@ -49,9 +50,9 @@ def _prompt(words: tuple[str, ...]) -> str:
 async def _in_process(prompt: str, model: str | None, answer: Answer) -> None:
     from headwater.api import Headwater
 
+    # The log repeats what the error line says, for those who run a server.
+    logging.getLogger("headwater").addHandler(logging.NullHandler())
     headwater = Headwater()
-    try:
-        headwater = Headwater()
     try:
         # Ctrl-C cancels this task, and leaving the loop stops the upstream.
         async for event in headwater.stream(prompt, model=model):

@@ -27,7 +27,7 @@ async def _list() -> list[ModelInfo]:
 
     headwater = Headwater()
     try:
-        return await headwater.runtime().models.list()
+        return await headwater.runtime().models.available()
     finally:
         await headwater.aclose()
 

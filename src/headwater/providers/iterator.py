@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 
 from headwater.errors import HeadwaterError
 from headwater.events import Event, StreamEnd, StreamError, StreamStart, TextDelta, Usage
-from headwater.providers.base import Finish, Receiver
+from headwater.providers.base import Finish, Outcome, Receiver, Source
 from headwater.providers.text import Surrogates
 
 log = logging.getLogger("headwater.providers")
@@ -16,21 +17,30 @@ log = logging.getLogger("headwater.providers")
 Item = str | Event
 Items = AsyncIterable[Item] | Iterable[Item]
 
+#: Runs a function beside the event loop, as the host runs code.
+Spawn = Callable[[Callable[[], None]], None]
 
-class IteratorSource:
-    """Runs an iterator, sync or async, in a task; a sync one step by step in a thread.
 
-    What it raises ends the stream in error; the message goes to the log only, since it may hold
-    anything.
+def iterator_source(items: Items, spawn: Spawn | None = None) -> Source:
+    """A source of what `items` yields: an async iterator in a task, a sync one by `spawn`.
+
+    `spawn` starts a thread unless the host has something else. What the iterator raises ends the
+    stream in error; the text of it goes to the log only, since it may hold anything.
     """
+    if isinstance(items, AsyncIterable):
+        return AsyncSource(items)
+    return SyncSource(items, spawn or _in_thread)
+
+
+class AsyncSource:
+    """Iterates in a task."""
 
     connected_at: float | None = None
     usage: Usage | None = None
 
-    def __init__(self, items: Items) -> None:
+    def __init__(self, items: AsyncIterable[Item]) -> None:
         self._items = items
         self._task: asyncio.Task[None] | None = None
-        self._surrogates = Surrogates()
 
     def start(self, receiver: Receiver) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(receiver))
@@ -40,28 +50,68 @@ class IteratorSource:
             self._task.cancel()
 
     async def _run(self, receiver: Receiver) -> None:
-        items = _async(self._items)
+        items = aiter(self._items)
+        converter = Converter()
         try:
             async for item in items:
-                event = self._event(item)
+                event = converter.event(item)
                 if event is not None:
                     receiver.events((event,))
-        except HeadwaterError as error:
-            receiver.end(error)
-        except Exception:
-            log.exception("a generator raised")
-            receiver.end(HeadwaterError("internal", "The generator of this stream failed."))
+        except Exception as error:
+            receiver.end(_failure(error))
         else:
-            rest = self._surrogates.rest()
-            if rest:
-                receiver.events(rest)
-            receiver.end(Finish("stop"))
+            _finish(receiver, converter)
         finally:
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                await close()
+            await _close(items)
 
-    def _event(self, item: Item) -> Event | None:
+
+class SyncSource:
+    """Iterates in a thread of its own, or a greenlet: a generator stays where it was begun."""
+
+    connected_at: float | None = None
+    usage: Usage | None = None
+
+    def __init__(self, items: Iterable[Item], spawn: Spawn) -> None:
+        self._items = items
+        self._spawn = spawn
+        self._cancelled = False
+
+    def start(self, receiver: Receiver) -> None:
+        loop = asyncio.get_running_loop()
+        self._spawn(lambda: self._run(receiver, loop))
+
+    def cancel(self) -> None:
+        self._cancelled = True  # seen at the next item: a thread cannot be interrupted
+
+    def _run(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
+        converter = Converter()
+        items = iter(self._items)
+        push = loop.call_soon_threadsafe
+        try:
+            for item in items:
+                if self._cancelled:
+                    break
+                event = converter.event(item)
+                if event is not None:
+                    push(receiver.events, (event,))
+        except Exception as error:
+            push(receiver.end, _failure(error))
+        else:
+            push(_finish, receiver, converter)
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+
+class Converter:
+    """What a generator yields, as events."""
+
+    def __init__(self) -> None:
+        self._surrogates = Surrogates()
+
+    def event(self, item: Item) -> Event | None:
+        """The event of an item; None for one that holds no text yet. `TypeError` for another."""
         if isinstance(item, str):
             text = self._surrogates.clean("text", item) if item else ""
             return TextDelta(text) if text else None
@@ -71,17 +121,30 @@ class IteratorSource:
             raise TypeError(f"a generator yields strings or events, not {type(item).__name__}")
         return item
 
+    def rest(self) -> list[Event]:
+        """What was held at the end."""
+        return self._surrogates.rest()
 
-def _async(items: Items) -> AsyncIterator[Item]:
-    return aiter(items) if isinstance(items, AsyncIterable) else _threaded(iter(items))
+
+def _in_thread(run: Callable[[], None]) -> None:
+    threading.Thread(target=run, name="headwater-generator", daemon=True).start()
 
 
-async def _threaded(items: Iterator[Item]) -> AsyncIterator[Item]:
-    end = object()
-    try:
-        while (item := await asyncio.to_thread(next, items, end)) is not end:
-            yield item  # type: ignore[misc]  # what is not the sentinel is an item
-    finally:
-        close = getattr(items, "close", None)
-        if close is not None:
-            await asyncio.to_thread(close)
+def _finish(receiver: Receiver, converter: Converter) -> None:
+    rest = converter.rest()
+    if rest:
+        receiver.events(rest)
+    receiver.end(Finish("stop"))
+
+
+def _failure(error: Exception) -> Outcome:
+    if isinstance(error, HeadwaterError):
+        return error
+    log.error("the generator of a stream failed", exc_info=error)
+    return HeadwaterError("internal", "The generator of this stream failed.")
+
+
+async def _close(items: AsyncIterator[Item]) -> None:
+    close = getattr(items, "aclose", None)
+    if close is not None:
+        await close()

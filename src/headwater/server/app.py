@@ -16,7 +16,8 @@ from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headwater.adapters.response import REQUEST_ID, error_response, make_request_id
+from headwater.adapters.heads import make_request_id
+from headwater.adapters.response import REQUEST_ID, error_response
 from headwater.errors import HeadwaterError, RequestError
 from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator, Owner

@@ -11,15 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from headwater.adapters.response import Opened, StreamResponse, json_response
+from headwater.adapters.reading import find, prefers_json
+from headwater.adapters.response import StreamResponse, json_response, reading_response
 from headwater.errors import HeadwaterError, RequestError
 from headwater.generation import GenerationRequest
-from headwater.position import START, Position
 from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.guards import read_json
 from headwater.settings import Settings
-from headwater.streams.hub import check_position
+from headwater.streams import Opened
 from headwater.wires.base import OnDisconnect, Wire
 
 # A page of streams; the store keeps the newest first.
@@ -61,7 +61,9 @@ class Routes:
             body = await read_json(request, self._settings.server.max_body_bytes)
             asked = wire.parse(body)
             options = wire.options(body)
-            whole = not asked.stream or (wire.name == "native" and _prefers_json(request))
+            whole = not asked.stream or (
+                wire.name == "native" and prefers_json(request.headers.get("accept", ""))
+            )
             on_disconnect = _on_disconnect(request, "cancel" if whole else wire.on_disconnect)
 
             async def begin() -> Opened:
@@ -87,26 +89,14 @@ class Routes:
     async def read(self, request: Request) -> Response:
         """`GET /v1/streams/{id}`: all of it, or what follows a position, then live to the end."""
         principal = await self._auth.principal(request, generates=False)
-        name = request.query_params.get("wire", "native")
-        wire = WIRES.get(name)
-        if wire is None:
-            raise RequestError(
-                f"wire must be one of {', '.join(WIRES)}, not {name[:50]!r}.", param="wire"
-            )
-        hub = self._runtime().hub
-        record, tail = await hub.find(request.path_params["stream"], principal)
-        if _prefers_json(request):
-            return json_response((await hub.snapshot(record)).describe())
-        after = _after(request)
-        if after != START:
-            check_position(after, tail)
-            if tail.closed and after == tail.last:
-                return Response(status_code=204, headers={"Headwater-Stream": record.stream})
-
-        async def begin() -> Opened:
-            return Opened(hub, record, hub.running(record.stream))
-
-        return StreamResponse(begin, wire, after=after)
+        reading = await find(
+            self._runtime(),
+            request.path_params["stream"],
+            principal,
+            headers=request.headers,
+            query=request.query_params,
+        )
+        return reading_response(reading)
 
     async def stop(self, request: Request) -> Response:
         """`DELETE /v1/streams/{id}`."""
@@ -159,17 +149,6 @@ class Routes:
         if self._runtime().hub.draining:
             raise HeadwaterError("overloaded", "The server is stopping.")
         return json_response({"status": "ready"})
-
-
-def _prefers_json(request: Request) -> bool:
-    accept = request.headers.get("accept", "")
-    return "application/json" in accept and "text/event-stream" not in accept
-
-
-def _after(request: Request) -> Position:
-    """`Last-Event-ID`, which beats `?after=`, or the start."""
-    text = request.headers.get("last-event-id") or request.query_params.get("after")
-    return Position.parse(text) if text else START
 
 
 def _on_disconnect(request: Request, default: OnDisconnect) -> OnDisconnect:

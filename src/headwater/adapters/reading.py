@@ -1,0 +1,66 @@
+"""Reading and stopping a stream that was begun before, as every host's routes do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from headwater.errors import RequestError
+from headwater.position import START, Position
+from headwater.runtime import WIRES, Runtime
+from headwater.streams import Opened
+from headwater.streams.hub import check_position
+from headwater.wires.base import Wire
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a request to read asks for: a stream from a position, in a wire.
+
+    `state` is the stream's state for a reader who prefers JSON. `finished` says that the position
+    is the end: there is nothing to send, and an EventSource stops at 204.
+    """
+
+    opened: Opened
+    wire: Wire
+    after: Position = START
+    finished: bool = False
+    state: dict[str, Any] | None = None
+
+
+async def find(
+    runtime: Runtime,
+    stream: str,
+    principal: str | None,
+    *,
+    headers: Mapping[str, str],
+    query: Mapping[str, str],
+) -> Reading:
+    """The reading that `GET /v1/streams/{id}` asks for; names of `headers` in any case.
+
+    `Last-Event-ID` beats `?after=`. `RequestError` for a stream that is not the principal's, a
+    wire that is not there, a position that is malformed or not in the log.
+    """
+    name = query.get("wire", "native")
+    wire = WIRES.get(name)
+    if wire is None:
+        raise RequestError(
+            f"wire must be one of {', '.join(WIRES)}, not {name[:50]!r}.", param="wire"
+        )
+    hub = runtime.hub
+    record, tail = await hub.find(stream, principal)
+    opened = Opened(hub, record, hub.running(stream))
+    if prefers_json(headers.get("accept", "")):
+        return Reading(opened, wire, state=(await hub.snapshot(record)).describe())
+    text = headers.get("last-event-id") or query.get("after")
+    if not text:
+        return Reading(opened, wire)
+    after = Position.parse(text)
+    check_position(after, tail)
+    return Reading(opened, wire, after, finished=tail.closed and after == tail.last)
+
+
+def prefers_json(accept: str) -> bool:
+    """Whether an `Accept` wants the state rather than the stream."""
+    return "application/json" in accept and "text/event-stream" not in accept

@@ -1,0 +1,155 @@
+"""Streams over WSGI: an iterable that blocks for bytes, and notices when its reader has left."""
+
+from __future__ import annotations
+
+import _socket
+import socket
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, Final
+
+from headwater.adapters.asgi import HIGH_WATER
+from headwater.adapters.bridge import Bridge, Waiter
+from headwater.streams import Sink, Subscriber
+
+# How often a silent reader's socket is looked at.
+_LOOK_S: Final = 0.2
+
+Environ = dict[str, Any]
+
+
+class WsgiSink:
+    """What was written and not yet taken. Written to by the loop's thread, taken by the host's."""
+
+    on_ready: Callable[[], None] | None = None
+
+    def __init__(self, waiter: Waiter) -> None:
+        self.ended = False
+        self.aborted = False
+        self._waiter = waiter
+        # Appending and taking are one atomic step each.
+        self._pending: deque[bytes] = deque()
+        self._size = 0
+
+    # in the loop's thread
+
+    def write(self, data: bytes) -> bool:
+        self._pending.append(data)
+        self._size += len(data)
+        self._waiter.wake()
+        return self._size < HIGH_WATER
+
+    def close(self) -> None:
+        self.ended = True
+        self._waiter.wake()
+
+    def abort(self) -> None:
+        self.aborted = True
+        self._waiter.wake()
+
+    def taken(self, size: int) -> None:
+        """The host has taken so many bytes."""
+        was_full = self._size >= HIGH_WATER
+        self._size -= size
+        if was_full and self._size < HIGH_WATER and self.on_ready is not None:
+            self.on_ready()
+
+    # in the host's
+
+    def take(self) -> bytes:
+        """Everything that is there."""
+        parts = []
+        while self._pending:
+            parts.append(self._pending.popleft())
+        return b"".join(parts)
+
+
+class WsgiBody:
+    """The body of a response.
+
+    `attach` makes its subscriber, in the loop's thread; `gone` says whether the reader has left.
+    `hold` is closed with it, in the loop's thread. The host calls `close` when it is done, whether
+    the reader took everything or not.
+    """
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        attach: Callable[[Sink], Subscriber],
+        gone: Callable[[], bool],
+        hold: ExitStack,
+    ) -> None:
+        self._loop = bridge.loop
+        self._attach = attach
+        self._gone = gone
+        self._hold = hold
+        self._waiter = bridge.host.waiter()
+        self._sink = WsgiSink(self._waiter)
+        self._closed = False
+        self._subscriber: Subscriber | None = None
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        sink = self._sink
+        while True:
+            ended = sink.ended  # read before what is pending: nothing is written after it
+            data = sink.take()
+            if data:
+                self._loop.call_soon_threadsafe(sink.taken, len(data))
+                return data
+            if sink.aborted:
+                raise ConnectionError("the stream was cut")
+            if ended or self._gone():
+                raise StopIteration
+            self._waiter.wait(_LOOK_S)
+
+    def close(self) -> None:
+        """The reader has everything, or has gone."""
+        if not self._closed:
+            self._closed = True
+            self._loop.call_soon_threadsafe(self._leave)
+
+    def _begin(self) -> None:
+        if not self._closed:
+            self._subscriber = self._attach(self._sink)
+
+    def _leave(self) -> None:
+        if self._subscriber is not None:
+            self._subscriber.leave()
+        self._hold.close()
+        self._waiter.close()
+
+
+def reader_gone(environ: Environ) -> Callable[[], bool]:
+    """A function that looks whether the reader has left, as far as the server lets one see.
+
+    gunicorn shows the socket, waitress answers the question; elsewhere the next heartbeat that
+    cannot be written ends the response.
+    """
+    asked: Callable[[], bool] | None = environ.get("waitress.client_disconnected")
+    if asked is not None:
+        return asked
+    sock = environ.get("gunicorn.socket")
+    if sock is None:
+        return lambda: False
+    return lambda: _closed_by_peer(sock)
+
+
+def _closed_by_peer(sock: Any) -> bool:
+    # The C type: under gevent the socket's own recv would wait whatever the flags say.
+    try:
+        raw = _socket.socket(sock.family, sock.type, sock.proto, fileno=sock.fileno())
+    except OSError:
+        return True
+    try:
+        return raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        raw.detach()

@@ -1,0 +1,1 @@
+"""The built page and client: files, no code. Their source is js/."""

@@ -1,0 +1,60 @@
+"""A stream as a host's response needs it, whatever the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+import msgspec
+
+from headwater.errors import STATUS, HeadwaterError
+from headwater.events import StreamError
+from headwater.position import Position
+from headwater.stores.base import Record
+from headwater.streams.hub import Hub, Stream
+from headwater.streams.subscriber import Sink, Subscriber
+from headwater.wires.base import JSON, Wire
+
+# How long a head may wait for the first upstream event: beyond it heartbeats must begin.
+_FIRST_S: Final = 15.0
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A stream that may be read: its hub, its record, and itself while it runs here."""
+
+    hub: Hub
+    record: Record
+    running: Stream | None
+
+    def held(self) -> AbstractContextManager[None]:
+        """A reader for as long as the response lasts, so that none of its stages is without."""
+        return self.running.held() if self.running is not None else nullcontext()
+
+    async def before_head(self, wire: Wire) -> None:
+        """Wait for what a wire's head waits for; `HeadwaterError` when the stream fails before."""
+        if wire.waits_for_first and self.running is not None:
+            first = await self.running.first(_FIRST_S)
+            if isinstance(first, StreamError):
+                code = first.code if first.code in STATUS else "internal"
+                raise HeadwaterError(code, first.message, retryable=first.retryable)
+
+    async def whole(self, wire: Wire) -> JSON:
+        """The answer to `stream: false`, when it is whole; `HeadwaterError` when it failed."""
+        if self.running is not None:
+            await self.running.ended()
+        snapshot = await self.hub.snapshot(self.record)
+        if snapshot.error is not None:
+            error = snapshot.error
+            raise HeadwaterError(error.code, error.message, retryable=error.retryable)
+        return wire.whole(snapshot)
+
+    def reader(
+        self, wire: Wire, options: tuple[Any, ...], after: Position
+    ) -> Callable[[Sink], Subscriber]:
+        """A function that begins to read into a sink, behind `after`."""
+
+        def attach(sink: Sink) -> Subscriber:
+            return self.hub.read(self.record.stream, wire, sink, options=options, after=after)
+
+        return attach
