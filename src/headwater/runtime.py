@@ -68,6 +68,7 @@ class Runtime:
                 principal=principal,
                 on_disconnect=on_disconnect,
                 asked_at=asked_at,
+                timed=False,  # the deadlines are for upstreams; an agent may work for an hour
             )
         choice = await self.models.resolve(asked.model)
         return await self.hub.start(

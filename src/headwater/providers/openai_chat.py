@@ -112,16 +112,18 @@ class ChatCompletionsParser:
             self._collect(data)
             return events
         try:
-            messages = self._sse.feed(data)
-        except SSEError:
+            self._messages(self._sse.feed(data), events)
+        except SSEError as error:
+            self._messages(error.messages, events)
             self._fail(UpstreamError("upstream_error", f"{self._provider} sent an endless event."))
-            return events
+        return events
+
+    def _messages(self, messages: list[Message], events: list[Event]) -> None:
         self.messages += len(messages)
         for message in messages:
             if self.closed:
                 break  # data after the end is nobody's
             self._message(message, events)
-        return events
 
     def _collect(self, data: bytes) -> None:
         self._whole.append(data)
@@ -216,8 +218,9 @@ class ChatCompletionsParser:
             )
 
     def _fail(self, error: HeadwaterError) -> None:
-        self.closed = True
-        self.outcome = error
+        if not self.closed:  # the first end latches
+            self.closed = True
+            self.outcome = error
 
     def _malformed(self) -> HeadwaterError:
         if self._content_type == "text/html":

@@ -10,20 +10,53 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final
 
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from headwater.adapters.asgi import DIRECT_SINK
+from headwater.adapters.heads import make_request_id
+from headwater.errors import RequestError
+from headwater.wires.base import error_body
+
+# Eight times what nginx lets through by default.
+_MAX_HEAD: Final = 64 * 1024
+_TOO_LONG: Final = "The request's head is longer than 64 KiB."
 
 
 class StreamProtocol(HttpToolsProtocol):
     """Offers every request a sink on its transport."""
 
     _sink: TransportSink | None = None
+    _too_long = False
+    _head_size = 0  # of the head being received; -1 when none is
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_size >= 0:  # llhttp bounds neither a line nor their number
+            self._head_size += len(data)
+            if self._head_size > _MAX_HEAD and not self.transport.is_closing():
+                self._refuse(431, _TOO_LONG)
+
+    def send_400_response(self, msg: str) -> None:
+        if self._too_long:
+            self._refuse(431, _TOO_LONG)
+        else:
+            self._refuse(400, msg)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_size = 0
 
     def on_headers_complete(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > _MAX_HEAD:
+            self._too_long = True
+            raise ValueError(_TOO_LONG)  # the parser stops, and `send_400_response` is called
         super().on_headers_complete()
+        self._head_size = -1
         cycle = self.cycle
         extensions: Any = {DIRECT_SINK: partial(self._make_sink, cycle)}
         self.scope["extensions"] = extensions
@@ -35,6 +68,17 @@ class StreamProtocol(HttpToolsProtocol):
         super().resume_writing()
         if self._sink is not None and self._sink.on_ready is not None:
             self._sink.on_ready()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer what never became a request, and close."""
+        error = RequestError(message)
+        body = msgspec.json.encode(error_body(error, make_request_id()))
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
     def _make_sink(self, cycle: RequestResponseCycle, gone: asyncio.Future[None]) -> TransportSink:
         self._sink = TransportSink(cycle, gone)

@@ -14,7 +14,11 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 class SSEError(ValueError):
-    """The stream broke the decoder's bound."""
+    """The stream broke the decoder's bound; `messages` are those that came before, of that feed."""
+
+    def __init__(self, bound: int, messages: list[Message]) -> None:
+        super().__init__(f"an event is longer than {bound} bytes")
+        self.messages = messages
 
 
 class Decoder:
@@ -47,7 +51,7 @@ class Decoder:
         cut = chunk.rfind(b"\n")
         if cut < 0:
             if chunk:
-                self._hold(chunk)
+                self._hold(chunk, [])
             return []
         lines = chunk[:cut].split(b"\n")
         if self._partial:
@@ -57,7 +61,7 @@ class Decoder:
             self._partial.clear()
         messages = self._lines(lines)
         if cut + 1 < len(chunk):
-            self._hold(chunk[cut + 1 :])
+            self._hold(chunk[cut + 1 :], messages)
         return messages
 
     def flush(self) -> Message | None:
@@ -67,10 +71,11 @@ class Decoder:
         is whole.
         """
         if self._head:
-            self._hold(self._head)
+            self._hold(self._head, [])
             self._head = None
         line = b"".join(self._partial)
         self._partial.clear()
+        self._size -= len(line)
         # The blank line completes the event, whether or not its last line was complete.
         messages = self._lines([line, b""] if line else [b""])
         return messages[0] if messages else None
@@ -83,7 +88,7 @@ class Decoder:
                 continue
             self._size += len(line)
             if self._size > self._max:
-                raise SSEError(f"an event is longer than {self._max} bytes")
+                raise SSEError(self._max, messages)
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             else:
@@ -116,10 +121,10 @@ class Decoder:
         elif name == b"retry" and value.isdigit() and len(value) <= 20:
             self.retry = int(value)
 
-    def _hold(self, part: bytes) -> None:
+    def _hold(self, part: bytes, messages: list[Message]) -> None:
         self._size += len(part)
         if self._size > self._max:
-            raise SSEError(f"an event is longer than {self._max} bytes")
+            raise SSEError(self._max, messages)
         self._partial.append(part)
 
     def _strip_bom(self, chunk: bytes) -> bytes:

@@ -142,9 +142,11 @@ class Hub:
         on_disconnect: OnDisconnect,
         route: str | None = None,
         asked_at: float | None = None,
+        timed: bool = True,
     ) -> Stream:
         """Begin a generation; it writes its log whoever reads it.
 
+        `timed` is False for a source that no deadline should end.
         `asked_at` is `time.monotonic()` when the request arrived. `UnavailableError` when this
         process is at its limit or on its way out.
         """
@@ -156,7 +158,7 @@ class Hub:
             source,
             self.store,
             stream.feed,
-            timeouts=self.settings.timeouts,
+            timeouts=self.settings.timeouts if timed else None,
             max_bytes=self.settings.store.max_stream_bytes,
             asked_at=time.monotonic() if asked_at is None else asked_at,
         )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headwater.errors import STATUS, HeadwaterError
+from headwater.errors import HeadwaterError
 from headwater.events import StreamError
 from headwater.position import Position
 from headwater.stores.base import Record
@@ -35,14 +35,16 @@ class Opened(msgspec.Struct, frozen=True):
         """Wait for what a wire's head waits for; `HeadwaterError` when the stream fails before."""
         if wire.waits_for_first and self.running is not None:
             first = await self.running.first(_FIRST_S)
-            if isinstance(first, StreamError):
-                code = first.code if first.code in STATUS else "internal"
-                raise HeadwaterError(code, first.message, retryable=first.retryable)
+            failure = self.running.producer.failure
+            if isinstance(first, StreamError) and failure is not None:
+                raise failure
 
     async def whole(self, wire: Wire) -> JSON:
         """The answer to `stream: false`, when it is whole; `HeadwaterError` when it failed."""
         if self.running is not None:
             await self.running.ended()
+            if self.running.producer.failure is not None:
+                raise self.running.producer.failure
         snapshot = await self.hub.snapshot(self.record)
         if snapshot.error is not None:
             error = snapshot.error

@@ -35,6 +35,8 @@ log = logging.getLogger("headwater.streams")
 class Producer:
     """Drives one source into one log.
 
+    `timeouts` is None for a source that takes what time it wants. `failure` is the error that ended
+    the log, where one did.
     `asked_at` is `time.monotonic()` when the request arrived: all timings count from there.
     """
 
@@ -45,7 +47,7 @@ class Producer:
         store: Store,
         feed: Feed,
         *,
-        timeouts: TimeoutSettings,
+        timeouts: TimeoutSettings | None,
         max_bytes: int,
         asked_at: float,
     ) -> None:
@@ -64,14 +66,19 @@ class Producer:
         self._first_at: float | None = None
         self._overhead = 0.0
         self.ended = False
+        self.failure: HeadwaterError | None = None
 
     def start(self, first: StreamStart) -> None:
         """Write the first event and ask the upstream."""
         self._append((first,), closes=False)
         self._began_at = time.monotonic()
         self._overhead = self._began_at - self._asked_at
-        self._deadlines = Deadlines(self._timeouts, self._fail)
-        self._source.start(self)
+        if self._timeouts is not None:
+            self._deadlines = Deadlines(self._timeouts, self._fail)
+        try:
+            self._source.start(self)
+        except HeadwaterError as error:
+            self._fail(error)
 
     def stop(self) -> None:
         """Cancel the upstream at once; the log ends `cancelled`. Nothing when it has ended."""
@@ -117,6 +124,7 @@ class Producer:
             self._terminate(self._error(error))
 
     def _error(self, error: HeadwaterError) -> StreamError:
+        self.failure = error
         return StreamError(
             error.code, error.message, error.retryable, self._source.usage, self._timing()
         )

@@ -25,6 +25,7 @@ class Pool:
         self._connect_s = connect_s
         self._dialler = dialler or Dialler()
         self._idle: dict[Origin, list[Connection]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, request: Request, receiver: Receiver) -> Exchange:
@@ -40,6 +41,8 @@ class Pool:
 
     async def aclose(self) -> None:
         """Close what is idle and give up what is being dialled."""
+        if self._sweep is not None:
+            self._sweep.cancel()
         for connections in self._idle.values():
             for connection in connections:
                 connection.abort()
@@ -58,6 +61,25 @@ class Pool:
             connection.abort()
         return None
 
+    def _keep(self, connection: Connection, origin: Origin) -> None:
+        self._idle.setdefault(origin, []).append(connection)
+        if self._sweep is None:
+            loop = asyncio.get_running_loop()
+            self._sweep = loop.call_later(_KEEP_S, self._close_old)
+
+    def _close_old(self) -> None:
+        """One timer for all: a connection is closed after one to two times `_KEEP_S`."""
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - _KEEP_S
+        for origin, kept in list(self._idle.items()):
+            for connection in kept:
+                if connection.idle_since <= oldest:
+                    connection.abort()
+            self._idle[origin] = [c for c in kept if c.usable and c.idle_since > oldest]
+            if not self._idle[origin]:
+                del self._idle[origin]
+        self._sweep = loop.call_later(_KEEP_S, self._close_old) if self._idle else None
+
     def _dial(self, exchange: Exchange) -> None:
         exchange.reused = False
         task = asyncio.get_running_loop().create_task(self._connect(exchange))
@@ -67,10 +89,11 @@ class Pool:
 
     async def _connect(self, exchange: Exchange) -> None:
         origin = exchange.origin
-        idle = self._idle.setdefault(origin, [])
         try:
             async with asyncio.timeout(self._connect_s):
-                connection = await self._dialler.connect(origin, lambda: Connection(idle.append))
+                connection = await self._dialler.connect(
+                    origin, lambda: Connection(lambda connection: self._keep(connection, origin))
+                )
         except TimeoutError:
             message = f"No connection to {origin.authority} within {self._connect_s:g} s."
             exchange.end(UpstreamError("upstream_timeout", message))
