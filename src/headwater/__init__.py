@@ -1,6 +1,19 @@
 """Headwater: the streaming layer for AI products."""
 
-from headwater.api import Headwater
+from typing import TYPE_CHECKING, Any
+
 from headwater.errors import HeadwaterError
 
+if TYPE_CHECKING:
+    from headwater.api import Headwater
+
 __all__ = ["Headwater", "HeadwaterError"]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: every `import headwater.x`, the command's `--help` too, would pay for it.
+    if name == "Headwater":
+        from headwater.api import Headwater
+
+        return Headwater
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

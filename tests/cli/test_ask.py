@@ -72,7 +72,7 @@ def test_an_answer_and_its_times(where: str, flag: list[str], tmp_path: Path) ->
     assert (done.returncode, done.stdout) == (0, "Hello é\n")
     assert SUMMARY.fullmatch(done.stderr), done.stderr
     speed = re.search(r"(\d+) tokens/s", done.stderr)
-    # 20 tokens in the two gaps after the first: about 200 a second, on a machine with nothing to do.
+    # 20 tokens in the two gaps after the first: about 200 a second on a machine that is idle.
     assert speed is not None
     assert 20 < int(speed[1]) < 400
     assert post.json["messages"] == [{"role": "user", "content": "hi"}]

@@ -59,7 +59,7 @@ try:
     main({arguments!r})
 except SystemExit:
     pass
-heavy = ("starlette", "uvicorn", "uvloop", "rich", "httptools", "ssl")
+heavy = ("starlette", "uvicorn", "uvloop", "rich", "httptools", "headwater.api")
 print("imported:", [name for name in heavy if name in sys.modules])
 """
     done = subprocess.run(

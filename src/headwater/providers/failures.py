@@ -22,7 +22,9 @@ from headwater.errors import HeadwaterError, UpstreamError
 _MAX_RETRY_AFTER_S: Final = 120.0
 _MAX_MESSAGE: Final = 500
 # Keys as providers print them back ("Incorrect API key provided: sk-…").
-_KEYS: Final = re.compile(r"\b(?:sk|pk|gsk|xai|key|AIza)[-_A-Za-z0-9*.]{8,}|Bearer\s+\S+")
+_KEYS: Final = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|key)[-_][-_A-Za-z0-9*.]{3,}|\bAIza[-_A-Za-z0-9]{8,}|Bearer\s+\S+"
+)
 
 
 def http_failure(
@@ -113,7 +115,12 @@ def _message(error: dict[str, Any]) -> str:
     said = error.get("message")
     if not isinstance(said, str):
         return ""
-    return _KEYS.sub("[key]", said)[:_MAX_MESSAGE]
+    return redact(said)[:_MAX_MESSAGE]
+
+
+def redact(text: str) -> str:
+    """`text` without what looks like a key."""
+    return _KEYS.sub("[key]", text)
 
 
 def _colon(said: str) -> str:

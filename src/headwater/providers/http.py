@@ -11,6 +11,7 @@ from headwater.errors import HeadwaterError, UpstreamError
 from headwater.events import Usage
 from headwater.generation import GenerationRequest
 from headwater.providers.base import Dialect, Parser, Receiver, Source
+from headwater.providers.failures import redact
 from headwater.upstream import Exchange, Request
 
 log = logging.getLogger("headwater.upstream")
@@ -147,7 +148,7 @@ class HttpSource:
             receiver.end(error)
 
     def _safe(self, text: str) -> str:
-        return text.replace(self._secret, "[key]") if self._secret else text
+        return redact(text.replace(self._secret, "[key]") if self._secret else text)
 
 
 class Deferred:

@@ -262,7 +262,7 @@ def _read(data: bytes) -> _Chunk | None:
     """
     try:
         return _decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     try:
         value = json.loads(data.decode(errors="replace"))

@@ -98,6 +98,8 @@ class TransportSink:
         self._chunked = bool(cycle.chunked_encoding)
 
     def write(self, data: bytes) -> bool:
+        if self._transport.is_closing():
+            return False  # the reader has gone; `run` is about to hear of it
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self._transport.write(data)
@@ -105,7 +107,7 @@ class TransportSink:
 
     def close(self) -> None:
         cycle = self._cycle
-        if cycle.disconnected or cycle.response_complete:
+        if cycle.disconnected or cycle.response_complete or self._transport.is_closing():
             return
         if self._chunked:
             self._transport.write(b"0\r\n\r\n")

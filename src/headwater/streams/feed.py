@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from headwater.events import Event, StreamEnd, StreamError, encode
 from headwater.position import START, Position
 from headwater.wires.base import Fold, Wire
+
+log = logging.getLogger("headwater.streams")
 
 
 class Batch(NamedTuple):
@@ -32,6 +35,9 @@ class Reader(Protocol):
     def deliver(self, frames: bytes, position: Position, ended: bool) -> None:
         """Frames up to `position`; after `ended` nothing follows."""
 
+    def fail(self) -> None:
+        """It could not take them: cut its connection, so that it knows."""
+
 
 class View:
     """The live edge in one wire with one set of options: its readers share its frames."""
@@ -43,9 +49,16 @@ class View:
     def publish(self, batch: Batch, last: Position, ended: bool) -> None:
         first = batch.first
         frames = self.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
+        self.deliver(frames, last, ended)
+
+    def deliver(self, frames: bytes, position: Position, ended: bool) -> None:
         # A reader may leave while it is handed its frames: a copy is iterated.
         for reader in self.readers.copy():
-            reader.deliver(frames, last, ended)
+            try:
+                reader.deliver(frames, position, ended)
+            except Exception:  # one reader's fault is not the stream's, nor another reader's
+                log.exception("a reader failed")
+                reader.fail()
 
 
 class Feed:
@@ -59,6 +72,9 @@ class Feed:
         self.position = START
         self.ended = False
         self.readers = 0
+        #: The first entry of the log: whoever starts a stream reads it while there is no other, and
+        #: need not ask the store.
+        self.opening: Batch | None = None
         self._views: dict[tuple[str, tuple[Any, ...]], View] = {}
         self._on_readers = on_readers
         self._on_end = on_end
@@ -66,6 +82,8 @@ class Feed:
 
     def publish(self, batch: Batch) -> None:
         """Hand over what the store has taken."""
+        if self.position == START:
+            self.opening = batch
         self.position = last = batch.last
         self.ended = ended = batch.terminal
         for view in list(self._views.values()):
@@ -82,8 +100,7 @@ class Feed:
         payload = encode(event)
         for view in list(self._views.values()):
             frames = view.fold.step(event, payload, b"")
-            for reader in view.readers.copy():
-                reader.deliver(frames, self.position, True)
+            view.deliver(frames, self.position, True)
         batch = Batch(self.position, (event,), (payload,))
         for watch in self._watchers.copy():
             watch(batch)

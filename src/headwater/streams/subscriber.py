@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from headwater import events as ev
 from headwater.position import START, Position
 from headwater.stores.base import Entry, Store
-from headwater.streams.feed import Feed
+from headwater.streams.feed import Batch, Feed
 from headwater.wires.base import Wire
 
 log = logging.getLogger("headwater.streams")
@@ -93,6 +93,11 @@ class Subscriber:
         if ended:
             self._finish()
 
+    def fail(self) -> None:
+        """`feed.Reader`: cut the connection, so that the reader knows."""
+        self.leave()
+        self._sink.abort()
+
     def leave(self) -> None:
         """The reader has gone, or the response is over; nothing more is written."""
         if self._over:
@@ -114,11 +119,28 @@ class Subscriber:
     def _go_on(self) -> None:
         """Stand at the edge if this is it, else read from the store."""
         feed = self._feed
+        if feed is not None and feed.opening is not None and self._folded == START:
+            self._open(feed.opening, feed.position)
         if feed is not None and feed.position == self._folded and not feed.ended:
+            if self._full:
+                return
             self._at_edge = True
             feed.join(self, self._wire, self._options, self._fold)
         else:
             self._replay = self._loop.create_task(self._catch_up())
+
+    def _open(self, opening: Batch, edge: Position) -> None:
+        """Take the first entry from the feed, when it is all there is."""
+        if opening.last == edge and self._after == START:
+            first = opening.first
+            frames = self._fold.render(first.epoch, first.seq, opening.events, opening.payloads)
+            self._folded = edge
+            self._write(frames)
+
+    def _write(self, frames: bytes) -> None:
+        if frames:
+            self._written_at = self._loop.time()
+            self._full = not self._sink.write(frames)
 
     def _part(self) -> None:
         if self._at_edge and self._feed is not None:
@@ -130,16 +152,14 @@ class Subscriber:
             await self._read_on()
         except Exception:
             log.exception("stream %s cannot be replayed", self._stream)
-            self._sink.abort()
-            self.leave()
+            self.fail()
 
     async def _read_on(self) -> None:
         """From the store until the edge, the end, or a full sink."""
         while not self._full:
             entries = await self._store.read(self._stream, self._folded, _REPLAY_BYTES)
             if entries is None:  # dropped under the reader: it must not take this for the end
-                self._sink.abort()
-                self.leave()
+                self.fail()
                 return
             if self._fold_in(entries):
                 self._finish()
@@ -163,10 +183,7 @@ class Subscriber:
             frames.append(rendered)
             self._folded = last
             ended = type(events[-1]) in (ev.StreamEnd, ev.StreamError)
-        data = b"".join(frames)
-        if data:
-            self._written_at = self._loop.time()
-            self._full = not self._sink.write(data)
+        self._write(b"".join(frames))
         return ended
 
     def _render(

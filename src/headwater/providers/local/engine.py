@@ -94,12 +94,20 @@ class Engine:
         UpstreamError when the child does not start or keeps dying.
         """
         if self._closed:
-            raise UnavailableError("overloaded", "the embedded model is shutting down")
+            raise _closed()
         if self._start is None or self._is_over(self._start):
             self._start = asyncio.create_task(self._launch())
             # Its callers may all have left by the time it fails.
             self._start.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._start)
+        start = self._start
+        try:
+            return await asyncio.shield(start)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if start.cancelled() and task is not None and not task.cancelling():
+                # It was the engine that was closed, not the caller that was cancelled.
+                raise _closed() from None
+            raise
 
     async def aclose(self) -> None:
         """Stop the child, at once if it does not end by itself; the engine starts no other."""
@@ -226,6 +234,10 @@ class Engine:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
+
+
+def _closed() -> UnavailableError:
+    return UnavailableError("overloaded", "the embedded model is shutting down")
 
 
 def _threads() -> int:

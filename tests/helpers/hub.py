@@ -1,0 +1,115 @@
+"""A hub without a network: sources that a test drives, sinks that a test fills."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from headwater.events import Event, Usage
+from headwater.position import START, Position
+from headwater.providers.base import Finish, Outcome, Receiver
+from headwater.settings import Settings
+from headwater.stores.memory import MemoryStore
+from headwater.streams import Hub, Stream
+from headwater.wires.base import OnDisconnect, Wire
+
+
+class ScriptedSource:
+    """A source that says what the test makes it say."""
+
+    connected_at: float | None = None
+    usage: Usage | None = None
+
+    def __init__(self) -> None:
+        self.receiver: Receiver | None = None
+        self.cancelled = False
+
+    def start(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def say(self, *events: Event) -> None:
+        """What one read brought."""
+        assert self.receiver is not None
+        self.receiver.events(events)
+
+    def end(self, outcome: Outcome | None = None) -> None:
+        assert self.receiver is not None
+        self.receiver.end(outcome or Finish("stop", Usage(3, 5)))
+
+
+class BucketSink:
+    """Keeps what it is given; holds `room` writes, then says it is full until `empty`."""
+
+    on_ready: Callable[[], None] | None = None
+
+    def __init__(self, room: int = 1 << 30) -> None:
+        self.data = b""
+        self.room = room
+        self.closed = False
+        self.aborted = False
+
+    def write(self, data: bytes) -> bool:
+        assert not self.closed
+        self.data += data
+        self.room -= 1
+        return self.room > 0
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def empty(self, room: int) -> None:
+        """There is room again."""
+        self.room = room
+        if self.on_ready is not None:
+            self.on_ready()
+
+
+def make_hub(settings: Settings | None = None) -> Hub:
+    settings = settings or Settings()
+    return Hub(settings, MemoryStore())
+
+
+async def begin(
+    hub: Hub, *, on_disconnect: OnDisconnect = "continue", principal: str | None = "me"
+) -> tuple[Stream, ScriptedSource]:
+    source = ScriptedSource()
+    stream = await hub.start(
+        source, model="m", principal=principal, on_disconnect=on_disconnect, asked_at=None
+    )
+    return stream, source
+
+
+async def read_all(hub: Hub, stream: str, wire: Wire, after: Position = START) -> bytes:
+    """The whole response from behind `after`, of a stream that has ended."""
+    sink = BucketSink()
+    hub.read(stream, wire, sink, after=after)
+    await settle(lambda: sink.closed or sink.aborted)
+    assert sink.closed
+    return sink.data
+
+
+async def settle(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until `condition` holds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def positions(data: bytes) -> Sequence[Position]:
+    """The ids of a response, in order."""
+    return [
+        Position.parse(line[4:].decode()) for line in data.split(b"\n") if line.startswith(b"id: ")
+    ]
+
+
+def after(data: bytes, position: Position) -> bytes:
+    """What the uncut response `data` has behind the frame with the id `position`."""
+    mark = f"id: {position}\n".encode()
+    start = data.index(mark)
+    return data[data.index(b"\n\n", start) + 2 :]
