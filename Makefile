@@ -1,0 +1,53 @@
+# One line per command in `make help`; what takes more than a line is in scripts/.
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+# The steps of a command are its prerequisites, and they are meant in this order.
+.NOTPARALLEL:
+.PHONY: help demo test check proof fmt lock clean
+.PHONY: install-dev system-packages static js
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: ## Install, fetch the embedded model, serve the playground: PORT=8000 HOST=127.0.0.1
+	@scripts/install demo
+	@$(BIN)/headwater models pull smollm2-135m
+	@exec $(BIN)/headwater serve --host "$(HOST)" --port "$(PORT)"
+
+test: system-packages install-dev static js ## Everything that must hold, system programs included
+	@$(BIN)/pytest -m "not proof"
+
+check: install-dev static ## The part that needs no system program: format, lint, types, unit tests
+	@$(BIN)/pytest -m "not system and not proof"
+
+proof: install-dev ## The exhaustive runs of which the tests run a sample
+	@$(BIN)/pytest -m proof
+
+fmt: install-dev ## Format, and mend what the linter can
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+lock: install-dev ## Write requirements/ anew from pyproject.toml: UPGRADE=1 for newer versions
+	@scripts/lock $(if $(UPGRADE),--upgrade)
+
+clean: ## Remove what the other commands made; the model stays in the user's cache
+	@rm -rf .venv js/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+install-dev:
+	@scripts/install dev
+
+system-packages:
+	@scripts/system-packages
+
+static:
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+js:
+	@scripts/js
