@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
 from headwater.errors import ConfigurationError, UpstreamError
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from headwater.upstream.connection import Connection
 
 
 class Origin(NamedTuple):
@@ -76,6 +72,16 @@ class Receiver(Protocol):
         """The body is whole, or the connection failed. Called once, and nothing after it."""
 
 
+class Carrier(Protocol):
+    """The connection that an exchange is on."""
+
+    def abort(self) -> None:
+        """Close without waiting for anything."""
+
+    def linger(self) -> None:
+        """Nobody reads any more: be kept if the response ends soon, else close."""
+
+
 class Exchange:
     """A request under way.
 
@@ -90,7 +96,7 @@ class Exchange:
         self._dial = dial
         self.origin, self.target = request.split()
         self.connected_at: float | None = None
-        self.connection: Connection | None = None
+        self.connection: Carrier | None = None
         self.dialling: asyncio.Task[None] | None = None
         self.answered = False  # a byte of the response has come
         self.reused = False
