@@ -18,6 +18,9 @@ from headwater.settings import Settings
 # A reader that takes nothing for so long has gone; the kernel then frees its connection, which no
 # amount of waiting in user space does.
 _WRITE_DEADLINE_S = 30.0
+# Longer than proxies keep idle connections to us (nginx: 60 s), or they would send requests into
+# connections that are being closed.
+_KEEP_ALIVE_S = 75
 # Beyond the drain: readers that do not take their last bytes do not keep the process.
 _LAST_BYTES_S = 2.0
 
@@ -42,6 +45,7 @@ def serve(
         access_log=False,
         log_level="warning",
         server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.server.drain_s + _LAST_BYTES_S) + 1,
     )
     server = _Server(config, settings, runtime, on_ready)

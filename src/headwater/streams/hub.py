@@ -54,13 +54,14 @@ class Stream:
         finally:
             self.feed.leave()
 
-    async def first(self, timeout_s: float) -> ev.Event | None:
-        """The first event the upstream caused, or the terminal one; None after `timeout_s`."""
-        return await self._event(lambda batch: batch.first.seq > 1, timeout_s)
+    async def begun(self, timeout_s: float) -> None:
+        """Wait for the first event that the upstream caused, or the terminal one."""
+        if self.feed.position.seq <= 1:
+            await self._batch(lambda batch: batch.first.seq > 1, timeout_s)
 
     async def ended(self) -> None:
         """Wait for the terminal event."""
-        await self._event(lambda batch: batch.terminal, None)
+        await self._batch(lambda batch: batch.terminal, None)
 
     async def events(self) -> AsyncIterator[ev.Event]:
         """Every event from the start to the terminal one. Whoever iterates is a reader."""
@@ -84,23 +85,16 @@ class Stream:
             unwatch()
             self.feed.leave()
 
-    async def _event(
-        self, wanted: Callable[[Batch], bool], timeout_s: float | None
-    ) -> ev.Event | None:
-        if self.feed.ended or (self.feed.position.seq > 1 and timeout_s is not None):
-            return None
-        future: asyncio.Future[ev.Event] = asyncio.get_running_loop().create_future()
-
-        def watch(batch: Batch) -> None:
-            if wanted(batch) and not future.done():
-                future.set_result(batch.events[0])
-
-        unwatch = self.feed.watch(watch)
+    async def _batch(self, wanted: Callable[[Batch], bool], timeout_s: float | None) -> None:
+        if self.feed.ended:
+            return
+        come = asyncio.Event()
+        unwatch = self.feed.watch(lambda batch: come.set() if wanted(batch) else None)
         try:
             async with asyncio.timeout(timeout_s):
-                return await future
+                await come.wait()
         except TimeoutError:
-            return None
+            pass
         finally:
             unwatch()
 

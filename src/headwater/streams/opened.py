@@ -9,7 +9,6 @@ from typing import Any, Final
 import msgspec
 
 from headwater.errors import HeadwaterError
-from headwater.events import StreamError
 from headwater.position import Position
 from headwater.stores.base import Record
 from headwater.streams.hub import Hub, Stream
@@ -33,11 +32,12 @@ class Opened(msgspec.Struct, frozen=True):
 
     async def before_head(self, wire: Wire) -> None:
         """Wait for what a wire's head waits for; `HeadwaterError` when the stream fails before."""
-        if wire.waits_for_first and self.running is not None:
-            first = await self.running.first(_FIRST_S)
-            failure = self.running.producer.failure
-            if isinstance(first, StreamError) and failure is not None:
-                raise failure
+        running = self.running
+        if wire.waits_for_first and running is not None:
+            await running.begun(_FIRST_S)
+            # Nothing but the first event and the terminal one: no reader has been told anything.
+            if running.producer.failure is not None and running.feed.position.seq <= 2:
+                raise running.producer.failure
 
     async def whole(self, wire: Wire) -> JSON:
         """The answer to `stream: false`, when it is whole; `HeadwaterError` when it failed."""

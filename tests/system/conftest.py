@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.helpers.processes import HEADWATER, environment
+
+CHROMIUM = "/usr/bin/chromium"
+
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def embedded() -> str:
+    """The embedded model, fetched as a user fetches it; a matter of moments when it is there."""
+    name = "smollm2-135m"
+    pulled = subprocess.run(
+        [HEADWATER, "models", "pull", name],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert pulled.returncode == 0, pulled.stderr
+    return name
+
+
+# Not of the session: while it lives there is a running event loop in this thread, which would keep
+# other modules from running theirs.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert Path(CHROMIUM).exists(), "chromium is not installed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        yield browser
+        browser.close()
