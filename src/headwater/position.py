@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from headwater.errors import RequestError
 
@@ -12,7 +14,7 @@ from headwater.errors import RequestError
 _PATTERN: Final = re.compile(r"([0-9]{1,19})-([0-9]{1,19})", re.ASCII)
 
 
-class Position(NamedTuple):
+class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     """A place in a log. Ordered, never reused; what is at a position never changes.
 
     `epoch` counts the owners of the stream, from 1; `seq` counts the events of the log, from 1.

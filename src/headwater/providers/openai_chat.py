@@ -103,7 +103,7 @@ class ChatCompletionsParser:
         self._whole_size = 0
         self._reason: FinishReason | None = None
         self._calls: dict[int, str] = {}
-        self._surrogates = Surrogates()
+        self._surrogates: Surrogates | None = None  # until a message holds half a character
         self._empty = True
 
     def feed(self, data: bytes) -> list[Event]:
@@ -152,7 +152,10 @@ class ChatCompletionsParser:
             self._reason = self._reason or "stop"
             self._close(events)
             return
-        chunk = _read(message.data)
+        try:
+            chunk: _Chunk | None = _decode(message.data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            chunk = self._read(message.data)
         if chunk is None:
             # An unfinished last event is what a cut leaves, not a fault of its own.
             if not (last and self._is_stream):
@@ -168,15 +171,35 @@ class ChatCompletionsParser:
         if chunk.choices:
             self._choice(chunk.choices[0], events)
 
+    def _read(self, data: bytes) -> _Chunk | None:
+        """A chunk that msgspec refused, or None when it is not JSON at all.
+
+        It refuses lone surrogates and invalid UTF-8, which providers do send where they cut a
+        character in two; the standard library reads them.
+        """
+        try:
+            value = json.loads(data.decode(errors="replace"))
+            if not isinstance(value, dict):
+                return None
+            self._surrogates = self._surrogates or Surrogates()
+            return msgspec.convert(value, _Chunk, strict=False)
+        except msgspec.ValidationError:
+            return _Chunk(error=value.get("error"))
+        except (ValueError, RecursionError):
+            return None
+
+    def _whole_text(self, kind: str, text: str) -> str:
+        return text if self._surrogates is None else self._surrogates.clean(kind, text)
+
     def _choice(self, choice: _Choice, events: list[Event]) -> None:
         delta = choice.delta or choice.message
         if delta is not None:
             reasoning = delta.reasoning_content or delta.reasoning
-            if reasoning and (reasoning := self._surrogates.clean("reasoning", reasoning)):
+            if reasoning and (reasoning := self._whole_text("reasoning", reasoning)):
                 events.append(ReasoningDelta(reasoning))
-            if delta.content and (text := self._surrogates.clean("text", delta.content)):
+            if delta.content and (text := self._whole_text("text", delta.content)):
                 events.append(TextDelta(text))
-            if delta.refusal and (text := self._surrogates.clean("refusal", delta.refusal)):
+            if delta.refusal and (text := self._whole_text("refusal", delta.refusal)):
                 events.append(RefusalDelta(text))
             if delta.tool_calls:
                 for call in delta.tool_calls:
@@ -196,14 +219,15 @@ class ChatCompletionsParser:
             made = call.id or f"call_{index}"
             self._calls[index] = made
             events.append(ToolCallStart(made, name or ""))
-        if arguments and (piece := self._surrogates.clean(f"call {index}", arguments)):
+        if arguments and (piece := self._whole_text(f"call {index}", arguments)):
             events.append(ToolCallDelta(self._calls[index], piece))
 
     def _close(self, events: list[Event]) -> None:
         """The end of the body, or `[DONE]`."""
         self.closed = True
         if self._reason is not None:
-            events.extend(self._surrogates.rest())
+            if self._surrogates is not None:
+                events.extend(self._surrogates.rest())
             events.extend(ToolCallEnd(call) for call in self._calls.values())
             self.outcome = Finish(self._reason, self.usage)
         elif self._content_type == "text/html":
@@ -252,27 +276,6 @@ class ChatCompletions:
         self, provider: str, status: int, headers: Mapping[str, str], body: bytes
     ) -> HeadwaterError:
         return http_failure(provider, status, headers, body)
-
-
-def _read(data: bytes) -> _Chunk | None:
-    """A chunk, or None when it is not JSON.
-
-    msgspec refuses lone surrogates and invalid UTF-8, which providers do send where they cut a
-    character in two; the standard library reads them.
-    """
-    try:
-        return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    try:
-        value = json.loads(data.decode(errors="replace"))
-        if not isinstance(value, dict):
-            return None
-        return msgspec.convert(value, _Chunk, strict=False)
-    except msgspec.ValidationError:
-        return _Chunk(error=value.get("error"))
-    except (ValueError, RecursionError):
-        return None
 
 
 def _usage(usage: _Usage) -> Usage:

@@ -18,8 +18,6 @@ class Surrogates:
 
     def clean(self, kind: str, text: str) -> str:
         """`text` without lone surrogates; perhaps empty, when all of it is held."""
-        if text.isascii() and not self._held:
-            return text
         text = self._held.pop(kind, "") + text
         if "\ud800" <= text[-1] <= "\udbff":
             self._held[kind] = text[-1]

@@ -7,7 +7,7 @@ under the position of its last event.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -29,14 +29,14 @@ class Record(msgspec.Struct, frozen=True):
     route: str | None = None
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """`data` holds the events after the entry before it, one a line, up to `last`."""
 
     last: Position
     data: bytes
 
 
-class Tail(NamedTuple):
+class Tail(msgspec.Struct, frozen=True, gc=False):
     """Where a log ends now, and whether it has ended for good."""
 
     last: Position

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from headwater.events import Event, StreamEnd, StreamError, encode
+import msgspec
+
+from headwater.events import Event, StreamError, encode
 from headwater.position import START, Position
 from headwater.wires.base import Fold, Wire
 
 log = logging.getLogger("headwater.streams")
 
 
-class Batch(NamedTuple):
-    """The events of one entry of the log, with their stored form."""
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """The events of one entry of the log, with their stored form; `terminal` when they end it."""
 
     first: Position
+    last: Position
     events: Sequence[Event]
     payloads: Sequence[bytes]
-
-    @property
-    def last(self) -> Position:
-        return Position(self.first.epoch, self.first.seq + len(self.events) - 1)
-
-    @property
-    def terminal(self) -> bool:
-        return type(self.events[-1]) in (StreamEnd, StreamError)
+    terminal: bool
 
 
 class Reader(Protocol):
@@ -46,10 +42,10 @@ class View:
         self.fold = fold
         self.readers: list[Reader] = []
 
-    def publish(self, batch: Batch, last: Position, ended: bool) -> None:
+    def publish(self, batch: Batch) -> None:
         first = batch.first
         frames = self.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
-        self.deliver(frames, last, ended)
+        self.deliver(frames, batch.last, batch.terminal)
 
     def deliver(self, frames: bytes, position: Position, ended: bool) -> None:
         # A reader may leave while it is handed its frames: a copy is iterated.
@@ -84,14 +80,14 @@ class Feed:
         """Hand over what the store has taken."""
         if self.position == START:
             self.opening = batch
-        self.position = last = batch.last
-        self.ended = ended = batch.terminal
+        self.position = batch.last
+        self.ended = batch.terminal
         for view in list(self._views.values()):
-            view.publish(batch, last, ended)
+            view.publish(batch)
         if self._watchers:
             for watch in self._watchers.copy():
                 watch(batch)
-        if ended:
+        if batch.terminal:
             self._on_end()
 
     def fail(self, event: StreamError) -> None:
@@ -101,7 +97,7 @@ class Feed:
         for view in list(self._views.values()):
             frames = view.fold.step(event, payload, b"")
             view.deliver(frames, self.position, True)
-        batch = Batch(self.position, (event,), (payload,))
+        batch = Batch(self.position, self.position, (event,), (payload,), True)
         for watch in self._watchers.copy():
             watch(batch)
         self._on_end()

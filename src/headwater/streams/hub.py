@@ -73,9 +73,9 @@ class Stream:
             while True:
                 news.clear()
                 entries = await self._hub.store.read(self.id, position, _FOLD_BYTES)
-                for last, data in entries or ():
-                    position = last
-                    for event in ev.decode_lines(data):
+                for entry in entries or ():
+                    position = entry.last
+                    for event in ev.decode_lines(entry.data):
                         yield event
                         if isinstance(event, ev.Terminal):
                             return
@@ -205,11 +205,10 @@ class Hub:
         snapshot.route = record.route
         entries = await self.store.read(record.stream, START, _FOLD_BYTES)
         while entries:
-            for last, data in entries:
-                events = ev.decode_lines(data)
-                first = last.seq - len(events) + 1
-                for seq, event in enumerate(events, first):
-                    snapshot.add(event, Position(last.epoch, seq))
+            for entry in entries:
+                events = ev.decode_lines(entry.data)
+                for seq, event in enumerate(events, entry.last.seq - len(events) + 1):
+                    snapshot.add(event, Position(entry.last.epoch, seq))
             entries = await self.store.read(record.stream, snapshot.position, _FOLD_BYTES)
         return snapshot
 

@@ -162,11 +162,12 @@ class Producer:
             self._fail(HeadwaterError("too_large", "The response is longer than a stream may be."))
             return
         prev = self._position
-        first = Position(prev.epoch, prev.seq + 1)
-        batch = Batch(first, events, payloads)
-        self._position = last = batch.last
-        self._pending.append(batch)
-        before = START if prev.seq == 0 else prev
+        first = last = Position(prev.epoch, prev.seq + 1)
+        if len(events) > 1:
+            last = Position(prev.epoch, prev.seq + len(events))
+        self._position = last
+        self._pending.append(Batch(first, last, events, payloads, closes))
+        before = prev if prev.seq else START
         self._store.append(self._stream, before, last, data, closes, self._appended)
 
     def _appended(self, result: Appended) -> None:

@@ -175,25 +175,25 @@ class Subscriber:
         """Fold entries, writing what is after the reader's position; True at the terminal event."""
         frames: list[bytes] = []
         ended = False
-        for last, data in entries:
-            payloads = data.split(b"\n")
-            events = ev.decode_lines(data)
-            first = last.seq - len(events) + 1
-            rendered = self._render(last.epoch, first, events, payloads)
-            frames.append(rendered)
-            self._folded = last
+        for entry in entries:
+            payloads = entry.data.split(b"\n")
+            events = ev.decode_lines(entry.data)
+            self._folded = entry.last
+            frames.append(self._render(entry.last, events, payloads))
             ended = type(events[-1]) in (ev.StreamEnd, ev.StreamError)
         self._write(b"".join(frames))
         return ended
 
-    def _render(
-        self, epoch: int, first: int, events: list[ev.Event], payloads: list[bytes]
-    ) -> bytes:
-        after = self._after
-        if (epoch, first) > after:
-            return self._fold.render(epoch, first, events, payloads)
-        known = len(events) if epoch < after.epoch else min(after.seq - first + 1, len(events))
-        self._fold.render(epoch, first, events[:known], payloads[:known])
+    def _render(self, last: Position, events: list[ev.Event], payloads: list[bytes]) -> bytes:
+        """The frames of one entry; what the reader knows already is folded in silence."""
+        epoch, first, after = last.epoch, last.seq - len(events) + 1, self._after
+        known = 0
+        if last <= after:
+            known = len(events)
+        elif epoch == after.epoch and first <= after.seq:
+            known = after.seq - first + 1
+        if known:
+            self._fold.render(epoch, first, events[:known], payloads[:known])
         return self._fold.render(epoch, first + known, events[known:], payloads[known:])
 
     def _finish(self) -> None:
