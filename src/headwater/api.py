@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,6 +164,16 @@ class Headwater:
         if isinstance(x, (str, list)):
             messages = [{"role": "user", "content": x}] if isinstance(x, str) else x
             return chat_request({**options, "model": model}, messages)
+        if not _is_generator(x):
+            raise RequestError(
+                f"A prompt is a string or a list of messages, not {type(x).__name__}.",
+                param="prompt",
+            )
         if model is not None or options:
             raise RequestError("A generator of one's own takes no model and no options.")
         return iterator_source(x, spawn)
+
+
+def _is_generator(x: object) -> bool:
+    """Whether it may be someone's generator: what a client's JSON holds instead of text is not."""
+    return isinstance(x, (AsyncIterable, Iterable)) and not isinstance(x, Mapping)

@@ -85,7 +85,7 @@ class StreamResponse(Response):
         if self._whole:
             whole = await _unless(gone, opened.whole(self._wire))
             return None if whole is None else json_response(whole)
-        if self._after == START:
+        if self._wire.waits_for_first and self._after == START:
             await _unless(gone, opened.before_head(self._wire))
         return None
 

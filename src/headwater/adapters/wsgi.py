@@ -127,13 +127,15 @@ class WsgiBody:
 def reader_gone(environ: Environ) -> Callable[[], bool]:
     """A function that looks whether the reader has left, as far as the server lets one see.
 
-    gunicorn shows the socket, waitress answers the question; elsewhere the next heartbeat that
-    cannot be written ends the response.
+    gunicorn and waitress show the socket; elsewhere the next heartbeat that cannot be written ends
+    the response.
     """
-    asked: Callable[[], bool] | None = environ.get("waitress.client_disconnected")
-    if asked is not None:
-        return asked
     sock = environ.get("gunicorn.socket")
+    if sock is None:
+        # waitress's own answer stays "no" unless it was started with --channel-request-lookahead:
+        # it does not look at a socket whose request is being answered. Its channel has the socket.
+        asked = environ.get("waitress.client_disconnected")
+        sock = getattr(getattr(asked, "__self__", None), "socket", None)
     if sock is None:
         return lambda: False
     return lambda: _closed_by_peer(sock)
@@ -143,7 +145,7 @@ def _closed_by_peer(sock: Any) -> bool:
     # The C type: under gevent the socket's own recv would wait whatever the flags say.
     try:
         raw = _socket.socket(sock.family, sock.type, sock.proto, fileno=sock.fileno())
-    except OSError:
+    except (OSError, ValueError):  # the server has closed it: its descriptor is -1
         return True
     try:
         return raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 
 from headwater.errors import HeadwaterError
 from headwater.events import Event, StreamEnd, StreamError, StreamStart, TextDelta, Usage
@@ -50,9 +50,10 @@ class AsyncSource:
             self._task.cancel()
 
     async def _run(self, receiver: Receiver) -> None:
-        items = aiter(self._items)
+        items: AsyncIterator[Item] | None = None
         converter = Converter()
         try:
+            items = aiter(self._items)
             async for item in items:
                 event = converter.event(item)
                 if event is not None:
@@ -85,9 +86,10 @@ class SyncSource:
 
     def _run(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
         converter = Converter()
-        items = iter(self._items)
+        items: Iterator[Item] | None = None
         push = loop.call_soon_threadsafe
         try:
+            items = iter(self._items)
             for item in items:
                 if self._cancelled:
                     break
@@ -144,7 +146,7 @@ def _failure(error: Exception) -> Outcome:
     return HeadwaterError("internal", "The generator of this stream failed.")
 
 
-async def _close(items: AsyncIterator[Item]) -> None:
+async def _close(items: AsyncIterator[Item] | None) -> None:
     close = getattr(items, "aclose", None)
     if close is not None:
         await close()

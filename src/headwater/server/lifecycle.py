@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import Callable
 
@@ -45,6 +46,7 @@ def serve(
         access_log=False,
         log_level="warning",
         server_header=False,
+        proxy_headers=False,  # what they claim is for `auth` to see, not to be believed
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.server.drain_s + _LAST_BYTES_S) + 1,
     )
@@ -68,6 +70,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        _calm_collector()
         if self._on_ready is not None and sockets:
             host, port = sockets[0].getsockname()[:2]
             self._on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
@@ -81,6 +84,16 @@ class _Server(uvicorn.Server):
             drain.cancel()
         await asyncio.gather(drain, return_exceptions=True)
         await runtime.aclose()
+
+
+def _calm_collector() -> None:
+    """Let the cyclic collector run for what a thousand streams leave, not for every few tokens.
+
+    What exists after start lives as long as the process; what streams make is freed by counting.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _listen(host: str, port: int) -> socket.socket:

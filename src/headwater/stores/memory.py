@@ -19,11 +19,12 @@ _ENTRY_BYTES: Final = 200
 
 
 class _Log:
-    __slots__ = ("closed", "entries", "expires", "last", "record", "size")
+    __slots__ = ("closed", "entries", "epoch", "expires", "last", "record", "size")
 
     def __init__(self, record: Record) -> None:
         self.record = record
         self.entries: list[Entry] = []
+        self.epoch = 1
         self.last = START
         self.closed = False
         self.expires = sys.float_info.max
@@ -61,7 +62,7 @@ class MemoryStore:
         log = self._logs.get(stream)
         if log is None:
             return done("gone")
-        if log.last != prev or log.closed:
+        if log.last != prev or log.closed or last.epoch != log.epoch or last.seq <= prev.seq:
             return done(_refusal(log, prev, last, data))
         log.entries.append(Entry(last, data))
         log.last = last
@@ -128,6 +129,6 @@ def _refusal(log: _Log, prev: Position, last: Position, data: bytes) -> Appended
         return "duplicate"
     if log.closed:
         return "closed"
-    if log.last.epoch > last.epoch:
+    if log.epoch > last.epoch:
         return "fenced"
     return "gap"

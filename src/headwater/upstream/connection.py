@@ -13,7 +13,8 @@ import httptools
 from headwater.errors import UpstreamError
 from headwater.upstream.exchange import Exchange
 
-# nginx and Node accept 8 to 16 KiB of headers; no provider's response needs four times that.
+# nginx and Node accept 8 to 16 KiB of headers; no provider's response needs four times that. The
+# same bounds what comes between two pieces of a body: sizes of chunks, and trailers.
 _MAX_HEAD: Final = 64 * 1024
 # A compressed response may not grow without bound: as much as a whole stream may be.
 _MAX_DECODED: Final = 64 * 1024 * 1024
@@ -40,10 +41,11 @@ class Connection(asyncio.Protocol):
     def _reset(self) -> None:
         self._headers: dict[str, str] = {}
         self._head_size = 0
+        self._barren = 0  # bytes since the last that were body: llhttp bounds no line by itself
         self._status = 0
         self._complete = False
         self._keep = False
-        self._inflate: Callable[[bytes], bytes] | None = None
+        self._inflate: _Inflater | None = None
 
     @property
     def usable(self) -> bool:
@@ -59,9 +61,7 @@ class Connection(asyncio.Protocol):
         self._exchange = exchange
         exchange.connection = self
         exchange.connected_at = time.monotonic()
-        request = exchange.request
-        head = request.head(exchange.origin, exchange.target)
-        self._transport.write(head + request.body)
+        self._transport.write(exchange.head + exchange.request.body)
 
     def abort(self) -> None:
         """Close without waiting for anything."""
@@ -87,11 +87,18 @@ class Connection(asyncio.Protocol):
         exchange.answered = True
         error = self._parse(data)
         if self._pieces:
-            error = self._deliver(exchange) or error
+            self._barren = 0
+            if (broken := self._deliver(exchange)) is not None:
+                self._fail(broken)
+                return
+        else:
+            self._barren += len(data)
         if self._complete:
             self._finish(keep=error is None)
         elif error is not None:
             self._fail(error)
+        elif self._barren > _MAX_HEAD:
+            self._fail(_too_long())
 
     def eof_received(self) -> bool:
         return False
@@ -107,16 +114,16 @@ class Connection(asyncio.Protocol):
             "content-length" in self._headers or "transfer-encoding" in self._headers
         )
         if exc is None and ends_at_eof:
-            exchange.lost(None)
+            exchange.lost(self._cut())
         else:
-            exchange.lost(UpstreamError("truncated", "The upstream closed the connection."))
+            exchange.lost(_truncated())
 
     # httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)
         if self._head_size > _MAX_HEAD:
-            raise UpstreamError("upstream_error", "The upstream's headers are too long.")
+            raise _too_long()
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
@@ -127,7 +134,7 @@ class Connection(asyncio.Protocol):
         self._status = status
         encoding = self._headers.get("content-encoding", "identity").lower()
         if encoding in ("gzip", "deflate"):
-            self._inflate = _inflater(encoding)
+            self._inflate = _Inflater()
         elif encoding not in ("identity", ""):
             raise UpstreamError(
                 "upstream_error",
@@ -179,7 +186,11 @@ class Connection(asyncio.Protocol):
             self.abort()
         if exchange is not None:
             exchange.connection = None
-            exchange.end(None)
+            exchange.end(self._cut())
+
+    def _cut(self) -> UpstreamError | None:
+        """The error of a body that is whole by its framing and not by its compression."""
+        return None if self._inflate is None or self._inflate.complete else _truncated()
 
     def _fail(self, error: UpstreamError) -> None:
         exchange, self._exchange = self._exchange, None
@@ -188,17 +199,35 @@ class Connection(asyncio.Protocol):
             exchange.end(error)
 
 
-def _inflater(encoding: str) -> Callable[[bytes], bytes]:
-    """Decode as it comes; ValueError beyond the bound."""
-    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip or zlib, by its header
-    produced = 0
+def _too_long() -> UpstreamError:
+    return UpstreamError("upstream_error", "The upstream's headers are too long.")
 
-    def inflate(data: bytes) -> bytes:
-        nonlocal produced
-        decoded = decompressor.decompress(data, _MAX_DECODED - produced + 1)
-        produced += len(decoded)
-        if produced > _MAX_DECODED:
-            raise ValueError(f"{encoding} body exceeds {_MAX_DECODED} bytes")
-        return decoded
 
-    return inflate
+def _truncated() -> UpstreamError:
+    return UpstreamError("truncated", "The upstream closed the connection.")
+
+
+class _Inflater:
+    """Decodes gzip, its further members included, or zlib, as it comes.
+
+    ValueError beyond the bound.
+    """
+
+    def __init__(self) -> None:
+        self._decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: told by the header
+        self._produced = 0
+        self.complete = True  # nothing has begun that has not ended
+
+    def __call__(self, data: bytes) -> bytes:
+        pieces: list[bytes] = []
+        while data:
+            if self._decompressor.eof:
+                self._decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            decoded = self._decompressor.decompress(data, _MAX_DECODED - self._produced + 1)
+            self._produced += len(decoded)
+            if self._produced > _MAX_DECODED:
+                raise ValueError(f"a compressed body exceeds {_MAX_DECODED} bytes")
+            pieces.append(decoded)
+            data = self._decompressor.unused_data
+        self.complete = self._decompressor.eof
+        return b"".join(pieces)

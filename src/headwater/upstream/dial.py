@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import aiohappyeyeballs
 
@@ -49,7 +49,8 @@ class Dialler:
             raise UpstreamError(
                 "upstream_error", f"TLS with {origin.authority} failed: {error.reason}."
             ) from error
-        except socket.gaierror as error:
+        # UnicodeError: a label that is empty or too long never reaches the resolver.
+        except (socket.gaierror, UnicodeError) as error:
             raise UpstreamError(
                 "upstream_error", f"The name {origin.host} cannot be resolved."
             ) from error
@@ -133,20 +134,14 @@ def _proxy(origin: Origin) -> str | None:
 
 async def _tunnel(proxy: str, origin: Origin) -> socket.socket:
     """A socket that the proxy has connected to `origin` (RFC 9110, section 9.3.6)."""
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    if parts.scheme != "http" or not parts.hostname:
-        raise UpstreamError(
-            "upstream_error",
-            "HTTPS_PROXY must be an http:// URL; other kinds of proxy are not supported.",
-            retryable=False,
-        )
+    parts, port = _proxy_address(proxy)
     authority = f"{f'[{origin.host}]' if ':' in origin.host else origin.host}:{origin.port}"
     lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
     if parts.username is not None:
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
         lines.append(f"Proxy-Authorization: Basic {base64.b64encode(credentials).decode()}")
     loop = asyncio.get_running_loop()
-    sock = await _open(parts.hostname, parts.port or 80)
+    sock = await _open(parts.hostname or "", port)
     try:
         await loop.sock_sendall(sock, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         await _established(sock)
@@ -154,6 +149,22 @@ async def _tunnel(proxy: str, origin: Origin) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _proxy_address(proxy: str) -> tuple[SplitResult, int]:
+    wrong = UpstreamError(
+        "upstream_error",
+        "HTTPS_PROXY must be an http:// URL; other kinds of proxy are not supported.",
+        retryable=False,
+    )
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        port = parts.port or 80
+    except ValueError:  # its text may hold the proxy's password
+        raise wrong from None
+    if parts.scheme != "http" or not parts.hostname:
+        raise wrong
+    return parts, port
 
 
 async def _established(sock: socket.socket) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
 from headwater.errors import ConfigurationError, UpstreamError
+
+_FORBIDDEN: Final = re.compile(r"[\r\n\0]|[^\0-\xff]")
 
 
 class Origin(NamedTuple):
@@ -45,7 +48,7 @@ class Request(msgspec.Struct, frozen=True):
         return Origin(parts.scheme, parts.hostname, port), target
 
     def head(self, origin: Origin, target: str) -> bytes:
-        """The request's head as bytes."""
+        """The request's head as bytes; `ConfigurationError` when a header cannot be sent."""
         lines = [
             f"{self.method} {target} HTTP/1.1",
             f"Host: {origin.authority}",
@@ -54,8 +57,11 @@ class Request(msgspec.Struct, frozen=True):
             "Accept-Encoding: identity",
         ]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        if any("\r" in line or "\n" in line for line in lines):
-            raise ConfigurationError("a header of an upstream request holds CR or LF")
+        # A key pasted with its line end is the usual cause. Its text is in no message.
+        if any(_FORBIDDEN.search(line) for line in lines):
+            raise ConfigurationError(
+                "a header for an upstream holds a character that cannot be sent; look at its key"
+            )
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
@@ -95,6 +101,7 @@ class Exchange:
         self.receiver = receiver
         self._dial = dial
         self.origin, self.target = request.split()
+        self.head = request.head(self.origin, self.target)
         self.connected_at: float | None = None
         self.connection: Carrier | None = None
         self.dialling: asyncio.Task[None] | None = None

@@ -129,7 +129,8 @@ class ChatWire:
     def parse(self, body: JSON) -> GenerationRequest:
         if "messages" not in body:
             raise RequestError("messages is missing.", param="messages")
-        return chat_request(body, body["messages"])
+        # OpenAI's default: an SDK that wants the answer whole leaves the member out.
+        return chat_request(body, body["messages"], stream=False)
 
     def options(self, body: JSON) -> tuple[Any, ...]:
         stream_options = optional(body, "stream_options", dict) or {}

@@ -23,8 +23,11 @@ _NUMBERS = {
 }
 
 
-def chat_request(body: dict[str, Any], messages: Any) -> GenerationRequest:
-    """A request from an OpenAI-shaped body and its messages; `RequestError` where it is wrong."""
+def chat_request(body: dict[str, Any], messages: Any, *, stream: bool = True) -> GenerationRequest:
+    """A request from an OpenAI-shaped body and its messages; `RequestError` where it is wrong.
+
+    `stream` is what a body means that does not say.
+    """
     for name in _REFUSED:
         if name in body:
             raise RequestError(
@@ -35,11 +38,12 @@ def chat_request(body: dict[str, Any], messages: Any) -> GenerationRequest:
         raise RequestError("n must be 1: one request makes one stream.", param="n")
     _check_numbers(body)
     options = {k: v for k, v in body.items() if k not in ("model", "messages", "prompt", "stream")}
+    said = optional(body, "stream", bool)
     return GenerationRequest(
         messages=check_messages(messages),
         model=optional(body, "model", str),
         options=options,
-        stream=optional(body, "stream", bool) is not False,
+        stream=stream if said is None else said,
     )
 
 
