@@ -50,6 +50,20 @@ class HttpProvider:
 class HttpSource:
     """One request; its bytes go through the parser to the receiver in the read callback."""
 
+    __slots__ = (
+        "_client",
+        "_dialect",
+        "_exchange",
+        "_headers",
+        "_parser",
+        "_provider",
+        "_receiver",
+        "_refusal",
+        "_request",
+        "_secret",
+        "_status",
+    )
+
     def __init__(
         self,
         provider: str,

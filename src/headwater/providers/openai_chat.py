@@ -90,6 +90,23 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 class ChatCompletionsParser:
     """Reads one streamed answer. Source: OpenAI's API reference, "Streaming"."""
 
+    __slots__ = (
+        "_calls",
+        "_content_type",
+        "_empty",
+        "_is_stream",
+        "_provider",
+        "_reason",
+        "_sse",
+        "_surrogates",
+        "_whole",
+        "_whole_size",
+        "closed",
+        "messages",
+        "outcome",
+        "usage",
+    )
+
     def __init__(self, provider: str, content_type: str) -> None:
         self.outcome: Outcome | None = None
         self.usage: Usage | None = None

@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -60,7 +62,7 @@ def create_app(
     routes = Routes(settings, runtime, auth).routes()
     app: ASGIApp = App(Router([*routes, *_page()]), settings, guarded=served and auth.open)
     if settings.server.cors_origins:
-        app = CORSMiddleware(
+        app = _Cors(
             app,
             allow_origins=settings.server.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
@@ -68,6 +70,15 @@ def create_app(
             expose_headers=_EXPOSED,
         )
     return app
+
+
+class _Cors(CORSMiddleware):
+    """Answers preflights before `App` sees them; they have an id too."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        response.headers["X-Request-Id"] = _request_id(request_headers)
+        return response
 
 
 class App:
@@ -84,10 +95,10 @@ class App:
             return await _no_lifespan(receive, send)
         if scope["type"] != "http":
             raise RuntimeError(f"Headwater does not speak {scope['type']}")
-        request = Request(scope, receive)
-        given = request.headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else make_request_id()
-        scope[REQUEST_ID] = request_id
+        request, path = Request(scope, receive), _path(scope)
+        request_id = scope[REQUEST_ID] = _request_id(request.headers)
+        # With it Starlette's routes raise what they refuse, in place of answering plain text.
+        scope.setdefault("app", self)
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -106,6 +117,9 @@ class App:
             if started:
                 raise
             response = error_response(_wire_of(request), error, request_id)
+            await response(scope, receive, send_with_id)
+        except HTTPException as refused:
+            response = _refusal(request, path, refused, request_id)
             await response(scope, receive, send_with_id)
         except Exception:
             if started:
@@ -132,8 +146,29 @@ def _wire_of(request: Request) -> Wire:
     return WIRES["openai" if _path(request.scope) == "/v1/chat/completions" else "native"]
 
 
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else make_request_id()
+
+
+def _refusal(request: Request, path: str, refused: HTTPException, request_id: str) -> Response:
+    """What Starlette's routes refuse, told as every error is: no such file, no such method."""
+    if refused.status_code == 404:
+        error = _nothing_at(path)
+    else:
+        error = RequestError(f"{request.method} is not for {path[:200]!r}.")
+    response = error_response(_wire_of(request), error, request_id)
+    response.status_code = refused.status_code
+    response.headers.update(refused.headers or {})
+    return response
+
+
+def _nothing_at(path: str) -> RequestError:
+    return RequestError(f"There is nothing at {path[:200]!r}.", code="not_found")
+
+
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    raise RequestError(f"There is nothing at {_path(scope)[:200]!r}.", code="not_found")
+    raise _nothing_at(_path(scope))
 
 
 async def _no_lifespan(receive: Receive, send: Send) -> None:

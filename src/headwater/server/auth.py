@@ -21,13 +21,7 @@ LOCAL: Final = "local"
 Owner = Callable[[Request], str | Awaitable[str | None] | None]
 
 # nginx makes the whole internet look like 127.0.0.1; these headers give it away.
-_PROXY_HEADERS: Final = (
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-)
+_PROXY_HEADERS: Final = ("forwarded", "x-forwarded-", "x-real-ip")
 
 
 class Authenticator:
@@ -71,7 +65,9 @@ class Authenticator:
                 raise _unauthorized("Sign in first.")
             return principal
         if self._served:
-            if not self._anonymous and any(name in request.headers for name in _PROXY_HEADERS):
+            if not self._anonymous and any(
+                name.startswith(_PROXY_HEADERS) for name in request.headers
+            ):
                 raise _unauthorized(
                     "This request came through a proxy, and the server has no keys: configure "
                     "[auth.keys], or set auth.anonymous = true if anybody may spend yours."
@@ -85,7 +81,8 @@ class Authenticator:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             key = request.headers.get("x-api-key", "")
-        digest = hashlib.sha256(key.strip().encode()).digest()
+        key = key.strip()
+        digest = hashlib.sha256(key.encode()).digest()
         found = None
         for name, known in self._digests.items():  # all of them, so that time tells nothing
             if hmac.compare_digest(digest, known):

@@ -35,7 +35,7 @@ def check_site(request: Request, settings: ServerSettings) -> None:
     if origin is not None and origin in settings.cors_origins:
         return
     if site is None and origin is not None:
-        host = _hostname(urlsplit(origin).netloc)
+        host = _hostname(origin.partition("://")[2])
         if host in settings.allowed_hosts or host == _hostname(request.headers.get("host", "")):
             return
     raise RequestError(

@@ -17,7 +17,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from headwater.adapters.asgi import DIRECT_SINK
-from headwater.adapters.heads import make_request_id
+from headwater.adapters.heads import error_headers, make_request_id
 from headwater.errors import RequestError
 from headwater.wires.base import error_body
 
@@ -71,13 +71,16 @@ class StreamProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer what never became a request, and close."""
-        error = RequestError(message)
-        body = msgspec.json.encode(error_body(error, make_request_id()))
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        error, request_id = RequestError(message), make_request_id()
+        body = msgspec.json.encode(error_body(error, request_id))
+        headers = {
+            **error_headers(error, request_id),
+            "Content-Length": len(body),
+            "Connection": "close",
+        }
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
 
     def _make_sink(self, cycle: RequestResponseCycle, gone: asyncio.Future[None]) -> TransportSink:

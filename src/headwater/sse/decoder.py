@@ -28,6 +28,20 @@ class Decoder:
     `last_event_id` is the id in force at the last blank line.
     """
 
+    __slots__ = (
+        "_after_cr",
+        "_data",
+        "_event",
+        "_head",
+        "_id",
+        "_max",
+        "_partial",
+        "_size",
+        "comments",
+        "last_event_id",
+        "retry",
+    )
+
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self.comments = 0
         self.retry: int | None = None

@@ -20,6 +20,17 @@ class Deadlines:
     either to `comments_s` since the last data. `total_s` bounds everything.
     """
 
+    __slots__ = (
+        "_began",
+        "_comment_at",
+        "_data_at",
+        "_first",
+        "_limits",
+        "_loop",
+        "_on_late",
+        "_timer",
+    )
+
     def __init__(self, limits: TimeoutSettings, on_late: Callable[[UpstreamError], None]) -> None:
         self._limits = limits
         self._on_late = on_late

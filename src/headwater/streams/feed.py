@@ -38,6 +38,11 @@ class Reader(Protocol):
 class View:
     """The live edge in one wire with one set of options: its readers share its frames."""
 
+    __slots__ = (
+        "fold",
+        "readers",
+    )
+
     def __init__(self, fold: Fold) -> None:
         self.fold = fold
         self.readers: list[Reader] = []
@@ -63,6 +68,17 @@ class Feed:
     `on_readers` is called when the first reader comes and when the last one leaves; `on_end` once,
     after the terminal event was handed over.
     """
+
+    __slots__ = (
+        "_on_end",
+        "_on_readers",
+        "_views",
+        "_watchers",
+        "ended",
+        "opening",
+        "position",
+        "readers",
+    )
 
     def __init__(self, *, on_readers: Callable[[], None], on_end: Callable[[], None]) -> None:
         self.position = START

@@ -254,7 +254,7 @@ class Hub:
 
 def check_position(after: Position, tail: Tail) -> None:
     """`position_lost` when the log has no such position: never a silent jump."""
-    if after > tail.last or after.seq < 1:
+    if after > tail.last or after.epoch < 1 or after.seq < 1:
         raise HeadwaterError(
             "position_lost",
             f"Position {after} is not in this stream, which ends at {tail.last}: read it from the "

@@ -40,6 +40,24 @@ class Producer:
     `asked_at` is `time.monotonic()` when the request arrived: all timings count from there.
     """
 
+    __slots__ = (
+        "_asked_at",
+        "_began_at",
+        "_deadlines",
+        "_feed",
+        "_first_at",
+        "_overhead",
+        "_pending",
+        "_position",
+        "_room",
+        "_source",
+        "_store",
+        "_stream",
+        "_timeouts",
+        "ended",
+        "failure",
+    )
+
     def __init__(
         self,
         stream: str,

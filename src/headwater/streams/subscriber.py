@@ -48,6 +48,26 @@ class Subscriber:
     gone. `after` is a position in the log, or `START`.
     """
 
+    __slots__ = (
+        "_after",
+        "_at_edge",
+        "_feed",
+        "_fold",
+        "_folded",
+        "_full",
+        "_heartbeat_s",
+        "_loop",
+        "_options",
+        "_over",
+        "_replay",
+        "_sink",
+        "_store",
+        "_stream",
+        "_timer",
+        "_wire",
+        "_written_at",
+    )
+
     def __init__(
         self,
         store: Store,

@@ -25,6 +25,25 @@ _LINGER_S: Final = 1.0
 class Connection(asyncio.Protocol):
     """Serves one exchange at a time; `on_idle` is called when it can take another."""
 
+    __slots__ = (
+        "_barren",
+        "_complete",
+        "_exchange",
+        "_head_size",
+        "_headers",
+        "_inflate",
+        "_keep",
+        "_lingering",
+        "_loop",
+        "_on_idle",
+        "_parser",
+        "_pieces",
+        "_status",
+        "_transport",
+        "idle_since",
+        "on_body",
+    )
+
     def __init__(self, on_idle: Callable[[Connection], None]) -> None:
         self._on_idle = on_idle
         self._loop = asyncio.get_running_loop()

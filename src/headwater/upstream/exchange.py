@@ -94,6 +94,21 @@ class Exchange:
     `connected_at` is `time.monotonic()` when a connection was there, None until then.
     """
 
+    __slots__ = (
+        "_dial",
+        "answered",
+        "connected_at",
+        "connection",
+        "dialling",
+        "head",
+        "origin",
+        "over",
+        "receiver",
+        "request",
+        "reused",
+        "target",
+    )
+
     def __init__(
         self, request: Request, receiver: Receiver, dial: Callable[[Exchange], None]
     ) -> None:

@@ -34,7 +34,7 @@ def chat_request(body: dict[str, Any], messages: Any, *, stream: bool = True) ->
                 f"{name} is not accepted from a client: upstreams are configured on the server.",
                 param=name,
             )
-    if body.get("n") not in (None, 1):
+    if body.get("n") not in (None, 1) or body.get("n") is True:
         raise RequestError("n must be 1: one request makes one stream.", param="n")
     _check_numbers(body)
     options = {k: v for k, v in body.items() if k not in ("model", "messages", "prompt", "stream")}
