@@ -129,18 +129,19 @@ class ChatCompletionsParser:
             self._collect(data)
             return events
         try:
-            self._messages(self._sse.feed(data), events)
+            messages = self._sse.feed(data)
+            endless = False
         except SSEError as error:
-            self._messages(error.messages, events)
-            self._fail(UpstreamError("upstream_error", f"{self._provider} sent an endless event."))
-        return events
-
-    def _messages(self, messages: list[Message], events: list[Event]) -> None:
+            messages = error.messages
+            endless = True
         self.messages += len(messages)
         for message in messages:
             if self.closed:
                 break  # data after the end is nobody's
             self._message(message, events)
+        if endless:
+            self._fail(UpstreamError("upstream_error", f"{self._provider} sent an endless event."))
+        return events
 
     def _collect(self, data: bytes) -> None:
         self._whole.append(data)

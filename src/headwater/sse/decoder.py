@@ -98,7 +98,13 @@ class Decoder:
         messages: list[Message] = []
         for line in lines:
             if not line:
-                self._dispatch(messages)
+                self.last_event_id = self._id
+                if self._data:
+                    data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                    messages.append(Message(data, self._event or "message", self._id))
+                    self._data = []
+                self._event = ""
+                self._size = 0
                 continue
             self._size += len(line)
             if self._size > self._max:
@@ -108,15 +114,6 @@ class Decoder:
             else:
                 self._field(line)
         return messages
-
-    def _dispatch(self, messages: list[Message]) -> None:
-        self.last_event_id = self._id
-        if self._data:
-            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-            messages.append(Message(data, self._event or "message", self._id))
-            self._data = []
-        self._event = ""
-        self._size = 0
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")

@@ -18,38 +18,36 @@ class Deadlines:
     Before the first event an upstream has `first_token_s`, afterwards `idle_s` between data. One
     that sends comments is alive: a reasoning model may think for minutes, so comments stretch
     either to `comments_s` since the last data. `total_s` bounds everything.
+
+    Whoever gets the events sets `data_at`, the loop's time, and `first` to False: two attributes,
+    since a call would cost a token more than the rest of this.
     """
 
     __slots__ = (
         "_began",
         "_comment_at",
-        "_data_at",
-        "_first",
         "_limits",
         "_loop",
         "_on_late",
         "_timer",
+        "data_at",
+        "first",
     )
 
     def __init__(self, limits: TimeoutSettings, on_late: Callable[[UpstreamError], None]) -> None:
         self._limits = limits
         self._on_late = on_late
         self._loop = asyncio.get_running_loop()
-        self._began = self._data_at = self._comment_at = self._loop.time()
-        self._first = True
+        self._began = self.data_at = self._comment_at = self._loop.time()
+        self.first = True
         self._timer = self._loop.call_at(self._due()[0], self._check)
-
-    def event(self) -> None:
-        """An event has come."""
-        self._first = False
-        self._data_at = self._loop.time()
 
     def alive(self, data: bool) -> None:
         """Something has come that makes no event: data, or only comments."""
         now = self._loop.time()
         self._comment_at = now
-        if data and not self._first:
-            self._data_at = now
+        if data and not self.first:
+            self.data_at = now
 
     def stop(self) -> None:
         """The attempt is over."""
@@ -57,15 +55,13 @@ class Deadlines:
 
     def _due(self) -> tuple[float, UpstreamError]:
         limits = self._limits
-        silence = limits.first_token_s if self._first else limits.idle_s
-        at = self._data_at + silence
+        silence = limits.first_token_s if self.first else limits.idle_s
+        at = self.data_at + silence
         what = (
-            f"sent no token within {silence:g} s"
-            if self._first
-            else f"was silent for {silence:g} s"
+            f"sent no token within {silence:g} s" if self.first else f"was silent for {silence:g} s"
         )
-        if self._comment_at > self._data_at:
-            at = min(self._comment_at + silence, self._data_at + max(silence, limits.comments_s))
+        if self._comment_at > self.data_at:
+            at = min(self._comment_at + silence, self.data_at + max(silence, limits.comments_s))
             if at > self._comment_at + silence - 1e-9:
                 what = f"was silent for {silence:g} s"
             else:

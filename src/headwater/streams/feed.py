@@ -35,26 +35,27 @@ class Reader(Protocol):
         """It could not take them: cut its connection, so that it knows."""
 
 
+#: What readers must have in common to share frames: the wire's name and its options.
+Key = tuple[str, tuple[Any, ...]]
+
+
 class View:
     """The live edge in one wire with one set of options: its readers share its frames."""
 
     __slots__ = (
         "fold",
+        "key",
         "readers",
     )
 
-    def __init__(self, fold: Fold) -> None:
+    def __init__(self, key: Key, fold: Fold) -> None:
+        self.key = key
         self.fold = fold
-        self.readers: list[Reader] = []
-
-    def publish(self, batch: Batch) -> None:
-        first = batch.first
-        frames = self.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
-        self.deliver(frames, batch.last, batch.terminal)
+        # Made anew when somebody comes or goes, so that it can be walked while readers leave.
+        self.readers: tuple[Reader, ...] = ()
 
     def deliver(self, frames: bytes, position: Position, ended: bool) -> None:
-        # A reader may leave while it is handed its frames: a copy is iterated.
-        for reader in self.readers.copy():
+        for reader in self.readers:
             try:
                 reader.deliver(frames, position, ended)
             except Exception:  # one reader's fault is not the stream's, nor another reader's
@@ -87,7 +88,7 @@ class Feed:
         #: The first entry of the log: whoever starts a stream reads it while there is no other, and
         #: need not ask the store.
         self.opening: Batch | None = None
-        self._views: dict[tuple[str, tuple[Any, ...]], View] = {}
+        self._views: tuple[View, ...] = ()  # made anew, as their readers are
         self._on_readers = on_readers
         self._on_end = on_end
         self._watchers: list[Callable[[Batch], None]] = []
@@ -98,8 +99,10 @@ class Feed:
             self.opening = batch
         self.position = batch.last
         self.ended = batch.terminal
-        for view in list(self._views.values()):
-            view.publish(batch)
+        first = batch.first
+        for view in self._views:
+            frames = view.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
+            view.deliver(frames, batch.last, batch.terminal)
         if self._watchers:
             for watch in self._watchers.copy():
                 watch(batch)
@@ -110,7 +113,7 @@ class Feed:
         """Tell the readers of an end that the log cannot hold: it goes out without a position."""
         self.ended = True
         payload = encode(event)
-        for view in list(self._views.values()):
+        for view in self._views:
             frames = view.fold.step(event, payload, b"")
             view.deliver(frames, self.position, True)
         batch = Batch(self.position, self.position, (event,), (payload,), True)
@@ -137,20 +140,25 @@ class Feed:
 
     def join(self, reader: Reader, wire: Wire, options: tuple[Any, ...], fold: Fold) -> None:
         """Be handed frames from `position` on; `fold` has folded up to it."""
-        key = (wire.name, options)
-        view = self._views.get(key)
+        view = self._view((wire.name, options))
         if view is None:
-            view = self._views[key] = View(fold)
-        view.readers.append(reader)
+            view = View((wire.name, options), fold)
+            self._views = (*self._views, view)
+        view.readers = (*view.readers, reader)
 
     def part(self, reader: Reader, wire: Wire, options: tuple[Any, ...]) -> Fold | None:
         """No longer be handed frames. The answer is the fold at the edge, to go on from it."""
-        key = (wire.name, options)
-        view = self._views.get(key)
+        view = self._view((wire.name, options))
         if view is None or reader not in view.readers:
             return None
-        view.readers.remove(reader)
+        view.readers = tuple(other for other in view.readers if other is not reader)
         if view.readers:
             return view.fold.copy()
-        del self._views[key]
+        self._views = tuple(other for other in self._views if other is not view)
         return view.fold
+
+    def _view(self, key: Key) -> View | None:
+        for view in self._views:
+            if view.key == key:
+                return view
+        return None

@@ -6,6 +6,7 @@ never delivered. The producer owns the terminal event: there is exactly one, and
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import deque
@@ -53,6 +54,7 @@ class Producer:
         "_source",
         "_store",
         "_stream",
+        "_time",
         "_timeouts",
         "ended",
         "failure",
@@ -69,6 +71,7 @@ class Producer:
         max_bytes: int,
         asked_at: float,
     ) -> None:
+        self._time = asyncio.get_running_loop().time
         self._stream = stream
         self._source = source
         self._store = store
@@ -113,8 +116,10 @@ class Producer:
     def events(self, events: Sequence[Event]) -> None:
         if self.ended:
             return
-        if self._deadlines is not None:
-            self._deadlines.event()
+        deadlines = self._deadlines
+        if deadlines is not None:
+            deadlines.data_at = self._time()
+            deadlines.first = False
         if self._first_at is None:
             self._first_at = time.monotonic()
             self._append(events, closes=False)
@@ -173,8 +178,12 @@ class Producer:
     # the log
 
     def _append(self, events: Sequence[Event], *, closes: bool) -> None:
-        payloads = [encode(event) for event in events]
-        data = payloads[0] if len(payloads) == 1 else b"\n".join(payloads)
+        if len(events) == 1:
+            data = encode(events[0])
+            payloads = [data]
+        else:
+            payloads = [encode(event) for event in events]
+            data = b"\n".join(payloads)
         self._room -= len(data)
         if self._room < 0 and not closes:
             self._fail(HeadwaterError("too_large", "The response is longer than a stream may be."))

@@ -63,6 +63,7 @@ class Subscriber:
         "_sink",
         "_store",
         "_stream",
+        "_time",
         "_timer",
         "_wire",
         "_written_at",
@@ -81,6 +82,7 @@ class Subscriber:
         heartbeat_s: float = 15.0,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._store = store
         self._stream = stream
         self._feed = feed
@@ -106,7 +108,7 @@ class Subscriber:
         """`feed.Reader`: what was just stored, in this wire."""
         self._folded = position
         if frames:
-            self._written_at = self._loop.time()
+            self._written_at = self._time()
             if not self._sink.write(frames) and not ended:
                 self._full = True
                 self._part()

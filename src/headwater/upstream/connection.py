@@ -104,20 +104,31 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         exchange.answered = True
-        error = self._parse(data)
+        error = None
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as refused:
+            error = _invalid(refused)
         if self._pieces:
             self._barren = 0
-            if (broken := self._deliver(exchange)) is not None:
-                self._fail(broken)
-                return
+            body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces.clear()
+            if self._inflate is not None:
+                try:
+                    body = self._inflate(body)
+                except UpstreamError as broken:
+                    self._fail(broken)
+                    return
+            if not exchange.over:
+                exchange.receiver.on_data(body)
         else:
             self._barren += len(data)
+            if self._barren > _MAX_HEAD:
+                error = error or _too_long()
         if self._complete:
             self._finish(keep=error is None)
         elif error is not None:
             self._fail(error)
-        elif self._barren > _MAX_HEAD:
-            self._fail(_too_long())
 
     def eof_received(self) -> bool:
         return False
@@ -167,31 +178,7 @@ class Connection(asyncio.Protocol):
         self._complete = self._status >= 200
         self._keep = self._parser.should_keep_alive()
 
-    # a read, and the end of a response
-
-    def _parse(self, data: bytes) -> UpstreamError | None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:  # raised by a callback of ours
-            if isinstance(error.__context__, UpstreamError):
-                return error.__context__
-            raise
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            return UpstreamError("upstream_error", "The upstream's answer is not valid HTTP.")
-        return None
-
-    def _deliver(self, exchange: Exchange) -> UpstreamError | None:
-        pieces = self._pieces
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        if self._inflate is not None:
-            try:
-                data = self._inflate(data)
-            except (zlib.error, ValueError):
-                return UpstreamError("upstream_error", "The upstream's compression is broken.")
-        if not exchange.over:
-            exchange.receiver.on_data(data)
-        return None
+    # the end of a response
 
     def _finish(self, *, keep: bool) -> None:
         exchange, self._exchange = self._exchange, None
@@ -218,6 +205,15 @@ class Connection(asyncio.Protocol):
             exchange.end(error)
 
 
+def _invalid(error: Exception) -> UpstreamError:
+    """What httptools refused, or what a callback of ours did."""
+    if isinstance(error.__context__, UpstreamError):
+        return error.__context__
+    if isinstance(error, httptools.HttpParserCallbackError):
+        raise error
+    return UpstreamError("upstream_error", "The upstream's answer is not valid HTTP.")
+
+
 def _too_long() -> UpstreamError:
     return UpstreamError("upstream_error", "The upstream's headers are too long.")
 
@@ -229,7 +225,7 @@ def _truncated() -> UpstreamError:
 class _Inflater:
     """Decodes gzip, its further members included, or zlib, as it comes.
 
-    ValueError beyond the bound.
+    `UpstreamError` for what is not so, and beyond the bound.
     """
 
     def __init__(self) -> None:
@@ -242,10 +238,15 @@ class _Inflater:
         while data:
             if self._decompressor.eof:
                 self._decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
-            decoded = self._decompressor.decompress(data, _MAX_DECODED - self._produced + 1)
+            try:
+                decoded = self._decompressor.decompress(data, _MAX_DECODED - self._produced + 1)
+            except zlib.error as error:
+                raise UpstreamError(
+                    "upstream_error", "The upstream's compression is broken."
+                ) from error
             self._produced += len(decoded)
             if self._produced > _MAX_DECODED:
-                raise ValueError(f"a compressed body exceeds {_MAX_DECODED} bytes")
+                raise UpstreamError("upstream_error", "The upstream's answer has no end.")
             pieces.append(decoded)
             data = self._decompressor.unused_data
         self.complete = self._decompressor.eof
