@@ -7,11 +7,11 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 # The steps of a command are its prerequisites, and they are meant in this order.
 .NOTPARALLEL:
-.PHONY: help demo test check proof fmt lock clean
+.PHONY: help demo test check proof bench bench-profile fmt lock clean
 .PHONY: install-dev system-packages static js
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: ## Install, fetch the embedded model, serve the playground: PORT=8000 HOST=127.0.0.1
 	@scripts/install demo
@@ -26,6 +26,12 @@ check: install-dev static ## The part that needs no system program: format, lint
 
 proof: install-dev ## The exhaustive runs of which the tests run a sample
 	@$(BIN)/pytest -m proof
+
+bench: install-dev ## The performance tables of docs/benchmarks.md: BENCH="--quick", BENCH="--soak" (needs cc, nginx)
+	@$(BIN)/python -m bench $(BENCH)
+
+bench-profile: install-dev ## Where the time of a token goes, and that of the start
+	@$(BIN)/python -m bench.profiling
 
 fmt: install-dev ## Format, and mend what the linter can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .

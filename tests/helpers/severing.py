@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-
 _HEAD = re.compile(rb"[A-Z]+ /\S* HTTP/1\.1\r\n")
 
 

@@ -99,6 +99,9 @@ class Collector:
             told = (self.heads, len(self.body), self.ends)
             raise AssertionError(f"not within {timeout_s} s; told {told}") from None
 
+    async def until_size(self, size: int) -> None:
+        await self.until(lambda: len(self.body) >= size)
+
     async def ended(self, timeout_s: float = BOUND_S) -> None:
         await self.until(lambda: self.ends, timeout_s)
 
@@ -203,6 +206,7 @@ async def serve(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # a transport closes its socket one turn after it was told to
 
 
 def answer(body: bytes = b"ok", *headers: bytes, status: bytes = b"200 OK") -> bytes:

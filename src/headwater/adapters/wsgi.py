@@ -127,10 +127,10 @@ class WsgiBody:
 def reader_gone(environ: Environ) -> Callable[[], bool]:
     """A function that looks whether the reader has left, as far as the server lets one see.
 
-    gunicorn and waitress show the socket; elsewhere the next heartbeat that cannot be written ends
-    the response.
+    gunicorn, waitress and Flask's own server show the socket; elsewhere the next heartbeat that
+    cannot be written ends the response.
     """
-    sock = environ.get("gunicorn.socket")
+    sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
     if sock is None:
         # waitress's own answer stays "no" unless it was started with --channel-request-lookahead:
         # it does not look at a socket whose request is being answered. Its channel has the socket.

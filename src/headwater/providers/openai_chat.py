@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -202,7 +203,7 @@ class ChatCompletionsParser:
             self._surrogates = self._surrogates or Surrogates()
             return msgspec.convert(value, _Chunk, strict=False)
         except msgspec.ValidationError:
-            return _Chunk(error=value.get("error"))
+            return _fitting(value)
         except (ValueError, RecursionError):
             return None
 
@@ -294,6 +295,30 @@ class ChatCompletions:
         self, provider: str, status: int, headers: Mapping[str, str], body: bytes
     ) -> HeadwaterError:
         return http_failure(provider, status, headers, body)
+
+
+def _fitting(value: dict[str, Any]) -> _Chunk | None:
+    """What can be read of a chunk with odd members; None when its text cannot.
+
+    A hole in an answer that seems whole would be worse than an error.
+    """
+    chunk = _Chunk(error=value.get("error"))
+    with suppress(msgspec.ValidationError):
+        chunk.usage = msgspec.convert(value.get("usage"), _Usage | None, strict=False)
+    try:
+        chunk.choices = [_fitting_choice(choice) for choice in value.get("choices") or ()]
+    except (AttributeError, TypeError, msgspec.ValidationError):
+        return chunk if chunk.error else None
+    return chunk
+
+
+def _fitting_choice(choice: dict[str, Any]) -> _Choice:
+    """Members such as `"refusal": false` say nothing, whatever their type."""
+    kept = {name: value for name, value in choice.items() if value}
+    for name in ("delta", "message"):
+        if name in kept:
+            kept[name] = {key: value for key, value in kept[name].items() if value}
+    return msgspec.convert(kept, _Choice, strict=False)
 
 
 def _usage(usage: _Usage) -> Usage:

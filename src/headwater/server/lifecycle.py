@@ -77,13 +77,21 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Uvicorn tells open streams nothing of a shutdown; the drain does, while it waits."""
-        runtime = self._runtime()
-        drain = asyncio.create_task(runtime.hub.drain(self._settings.server.drain_s))
+        runtime, drain_s = self._runtime(), self._settings.server.drain_s
+        drain = asyncio.create_task(runtime.hub.drain(drain_s))
+        # Before uvicorn cancels what is left, which it tells as failures of the application.
+        cut = asyncio.get_running_loop().call_later(drain_s + _LAST_BYTES_S, self._cut)
         await super().shutdown(sockets)
+        cut.cancel()
         if self.force_exit:
             drain.cancel()
         await asyncio.gather(drain, return_exceptions=True)
         await runtime.aclose()
+
+    def _cut(self) -> None:
+        """Leave the readers who do not take their last bytes."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 def _calm_collector() -> None:

@@ -92,6 +92,8 @@ class Producer:
     def start(self, first: StreamStart) -> None:
         """Write the first event and ask the upstream."""
         self._append((first,), closes=False)
+        if self.ended:  # the log would not even take that
+            return
         self._began_at = time.monotonic()
         self._overhead = self._began_at - self._asked_at
         if self._timeouts is not None:

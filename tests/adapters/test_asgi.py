@@ -1,0 +1,749 @@
+"""Inside other applications: FastAPI and Starlette under plain uvicorn, and bare ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from headwater import Headwater
+from headwater.errors import HeadwaterError
+from tests.helpers.arrivals import Response as Arriving
+from tests.helpers.arrivals import request
+from tests.helpers.processes import environment, stopped_at_the_end
+from tests.helpers.upstream import CUT, DONE, STALL, Answer, Request, Upstream, chat, chunk, reply
+from tests.server.serving import (
+    Reader,
+    Served,
+    anonymous,
+    ask,
+    data_of,
+    frames,
+    is_error,
+    outcome,
+    serving,
+    text_of,
+)
+
+BOUND_S = 10.0
+FREED_S = 2.0
+ROOT = Path(__file__).parents[2]
+WIRES = ["plain", "native", "openai"]
+every_wire = pytest.mark.parametrize("wire", WIRES)
+TEXT = "Wasser 🌊\u2028"
+
+
+class Host(NamedTuple):
+    """An application under a server; `wrapped` has middleware in front."""
+
+    app: str
+    http: str
+
+
+HOSTS = [
+    Host("api", "h11"),
+    Host("api", "httptools"),
+    Host("bare", "h11"),
+    Host("bare", "httptools"),
+    Host("wrapped", "httptools"),
+]
+
+
+class World:
+    """The upstream, and the application that is asked."""
+
+    def __init__(self, upstream: Upstream, answers: dict[str, Answer], served: Served) -> None:
+        self.upstream = upstream
+        self.served = served
+        self.port = served.port
+        self._answers = answers
+
+    def plan(self, answer: Answer) -> str:
+        prompt = f"prompt-{next(_numbers)}"
+        self._answers[prompt] = answer
+        return prompt
+
+    def asked(self, prompt: str) -> Request:
+        def posts() -> list[Request]:
+            return [p for p in self.upstream.posts if prompt_of(p) == prompt]
+
+        self.upstream.wait(lambda: bool(posts()), BOUND_S)
+        [post] = posts()
+        return post
+
+    def freed(self, prompt: str, since: float) -> float:
+        post = self.asked(prompt)
+        self.upstream.wait(lambda: post.hung_up_at is not None, BOUND_S)
+        assert post.hung_up_at is not None
+        return post.hung_up_at - since
+
+    def respond(self, **body: Any) -> Reader:
+        return Reader(request(self.port, "/respond", body, timeout_s=BOUND_S))
+
+    def closed(self) -> list[str]:
+        notes: list[str] = ask(self.port, "/notes").json
+        return notes
+
+    def closes(self, generator: str) -> float:
+        """Wait until one more of these generators was closed; how long that took."""
+        began = time.monotonic()
+        while generator not in self.closed():
+            assert time.monotonic() - began < BOUND_S, f"{generator} runs on"
+        return time.monotonic() - began
+
+
+_numbers = itertools.count()
+
+
+def prompt_of(post: Request) -> Any:
+    return post.json["messages"][-1]["content"]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[tuple[Upstream, dict[str, Answer]]]:
+    answers: dict[str, Answer] = {}
+
+    def answer(asked: Request) -> Answer:
+        if asked.method == "GET":
+            return reply(200, {"data": [{"id": "test-model"}]})
+        return answers[prompt_of(asked)]
+
+    with Upstream(answer) as running:
+        yield running, answers
+
+
+@contextlib.contextmanager
+def uvicorn(host: Host, url: str) -> Iterator[Served]:
+    command = [sys.executable, "-m", "uvicorn", f"tests.adapters.apps:{host.app}", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--http", host.http, "--log-level", "info", "--no-access-log"],
+        cwd=ROOT,
+        env=environment(TEST_UPSTREAM=url),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    with stopped_at_the_end(process):
+        served = Served(process)
+        served.port = int(served.line(r"running on http://127.0.0.1:(\d+)")[1])
+        yield served
+        process.terminate()
+        served.wait(20)
+
+
+@pytest.fixture(scope="module", params=HOSTS, ids=lambda host: f"{host.app} on {host.http}")
+def w(
+    request: pytest.FixtureRequest, upstream: tuple[Upstream, dict[str, Answer]]
+) -> Iterator[World]:
+    with uvicorn(request.param, upstream[0].url) as served:
+        yield World(*upstream, served)
+    # A generator's own error is logged with its trace; ours are none, and leavers are no errors.
+    for broken in ("ResponseAbortedError", "Task exception was never", "Exception in ASGI"):
+        assert broken not in served.output, served.output
+
+
+@pytest.fixture(scope="module")
+def reference(
+    upstream: tuple[Upstream, dict[str, Answer]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    cwd = tmp_path_factory.mktemp("reference")
+    with serving("--upstream", upstream[0].url, cwd=cwd) as served:
+        yield World(*upstream, served)
+
+
+PATHS = {"plain": "/stream", "native": "/v1/streams", "openai": "/v1/chat/completions"}
+ANSWERS = {
+    "whole": chat(["Was", "ser"], usage={"prompt_tokens": 1, "completion_tokens": 2}),
+    "error in the middle": Answer([chunk({"content": "a"})], framing="close"),
+    "one read": Answer([b"".join([chunk({"content": "x"})] * 500 + [chunk({}, "stop"), DONE])]),
+}
+
+
+# the same bytes
+
+
+@every_wire
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_the_same_bytes_as_headwater_serve(
+    w: World, reference: World, wire: str, answer: str
+) -> None:
+    def told(reader: Reader) -> tuple[int, str]:
+        body = reader.rest()
+        if answer == "error in the middle":
+            assert outcome(wire, body) == is_error(wire, "truncated")
+        return reader.head.status, anonymous(body, reader.stream)
+
+    def directly(world: World, path: str, **headers: str) -> tuple[int, str]:
+        prompt = world.plan(ANSWERS[answer])
+        body = {"messages": [{"role": "user", "content": prompt}], "stream": True}
+        return told(Reader(request(world.port, path, body, headers, timeout_s=BOUND_S)))
+
+    expected = directly(reference, PATHS[wire])
+    assert told(w.respond(prompt=w.plan(ANSWERS[answer]), wire=wire)) == expected
+    headers = {"X-User": "me"}
+    for mount in ("/owned", "/owned-later"):
+        assert directly(w, mount + PATHS[wire], **headers) == expected
+
+
+def test_heads(w: World) -> None:
+    reader = w.respond(prompt=w.plan(chat(["a"])))
+    headers = reader.head.headers
+    assert reader.head.status == 200
+    assert headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert headers["cache-control"] == "no-store, no-transform"
+    assert headers["x-accel-buffering"] == "no"
+    assert "x-request-id" in headers
+    assert "content-length" not in headers
+    assert "content-encoding" not in headers
+    reader.rest()
+
+
+def test_tokens_come_one_by_one(w: World) -> None:
+    """Whatever stands between: each is here before the next was sent."""
+    gates = [threading.Event() for _ in range(5)]
+    steps: list[Any] = []
+    for number, gate in enumerate(gates):
+        steps += [chunk({"content": f"t{number} "}), gate]
+    reader = w.respond(prompt=w.plan(Answer([*steps, chunk({}, "stop"), DONE])))
+    for number, gate in enumerate(gates):
+        reader.until(f"t{number} ".encode())
+        gate.set()
+    assert outcome("plain", reader.rest()) == "done"
+
+
+def test_a_stream_of_ones_own_route_is_resumed_by_the_mounted_ones(w: World) -> None:
+    """Begun without an owner: whoever knows its id may read and stop it."""
+    gate = threading.Event()
+    steps = [chunk({"content": "a"}), gate, chunk({"content": "b"}), chunk({}, "stop"), DONE]
+    reader = w.respond(prompt=w.plan(Answer(steps)), wire="native")
+    reader.until(b'"a"')
+    path = f"/ai/v1/streams/{reader.stream}"
+    other = Reader(request(w.port, path, None, {"Last-Event-ID": "1-2"}, timeout_s=BOUND_S))
+    gate.set()
+    whole = reader.rest()
+    assert whole.endswith(other.rest())
+    assert text_of("native", other.body) == "b"
+    assert ask(w.port, path).body == whole
+    assert ask(w.port, f"{path}?after=1-4").status == 204
+    assert ask(w.port, path, method="DELETE").status == 204
+    assert ask(w.port, path, headers={"Accept": "application/json"}).json["text"] == "ab"
+
+
+# who leaves
+
+
+@every_wire
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("route", ["own", "mounted"])
+def test_a_reader_who_leaves_frees_the_upstream(
+    w: World, wire: str, when: str, route: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first: list[Any] = [chunk({"content": "a"})] if when == "after" else []
+    prompt = w.plan(Answer([chunk({"role": "assistant"}), *first, STALL]))
+    path, headers = "/respond", {"Host": "localhost"}
+    body: dict[str, Any] = {"prompt": prompt, "wire": wire, "on_disconnect": "cancel"}
+    if route == "mounted":
+        path = "/owned" + PATHS[wire]
+        headers |= {"X-User": "me", "Headwater-On-Disconnect": "cancel"}
+        body = {"messages": [{"role": "user", "content": prompt}], "stream": True}
+    sock = socket.create_connection(("127.0.0.1", w.port), BOUND_S)
+    data = json.dumps(body).encode()
+    headers |= {"Content-Length": str(len(data)), "Content-Type": "application/json"}
+    lines = [f"POST {path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items()), "", ""]
+    sock.sendall("\r\n".join(lines).encode() + data)
+    w.asked(prompt)
+    if when == "after":
+        Reader(Arriving(sock)).until(b'"a"')
+    sock.close()
+    took = w.freed(prompt, time.monotonic())
+    assert took < FREED_S
+    with capsys.disabled():
+        print(f" [left {when} the first token, {wire}, {route}: free after {took * 1000:.1f} ms] ")
+
+
+@pytest.mark.parametrize("generator", ["stalling", "sync stalling", "stalling at once"])
+def test_a_reader_who_leaves_closes_the_generator(w: World, generator: str) -> None:
+    reader = w.respond(generator=generator, on_disconnect="cancel")
+    if generator != "stalling at once":
+        reader.until(b'"a"')
+    reader.leave()
+    assert w.closes(generator.replace(" ", "_")) < FREED_S
+
+
+# generators
+
+
+GOOD = ["async", "sync", "list iterator", "tuple", "events", "halves"]
+BAD = {
+    "raising later": "internal",
+    "sync raising later": "internal",
+    "yields None": "internal",
+    "yields a number": "internal",
+    "yields bytes": "internal",
+    "yields a list": "internal",
+    "yields the end": "internal",
+    "cancelled inside": "internal",
+    "exiting": "internal",
+}
+BAD_AT_ONCE = ["raising at once", "sync raising at once", "broken iterable"]
+
+
+@every_wire
+@pytest.mark.parametrize("generator", GOOD)
+def test_generators(w: World, wire: str, generator: str) -> None:
+    reader = w.respond(generator=generator, wire=wire)
+    body = reader.rest()
+    assert reader.head.status == 200
+    assert outcome(wire, body) in ("stop", "done")
+    assert text_of(wire, body) == TEXT
+    if generator == "events" and wire == "native":
+        kinds = [json.loads(data_of(frame))["type"] for frame in frames(body)]
+        assert kinds == [
+            "stream-start",
+            "reasoning-delta",
+            "text-delta",
+            "text-delta",
+            "tool-call-start",
+            "text-delta",
+            "stream-end",
+        ]
+
+
+@every_wire
+def test_a_generator_that_yields_nothing(w: World, wire: str) -> None:
+    body = w.respond(generator="empty", wire=wire).rest()
+    assert outcome(wire, body) in ("stop", "done")
+    assert text_of(wire, body) == ""
+
+
+@every_wire
+@pytest.mark.parametrize("generator", BAD)
+def test_a_generator_that_fails_ends_the_stream_in_error(
+    w: World, wire: str, generator: str
+) -> None:
+    """Whatever it raises; what it said before stays; its reason is nobody's business."""
+    reader = w.respond(generator=generator, wire=wire)
+    body = reader.rest()
+    assert reader.head.status == 200
+    assert outcome(wire, body) == is_error(wire, BAD[generator])
+    assert text_of(wire, body) == "Was"
+    assert b"hidden" not in body
+
+
+@every_wire
+@pytest.mark.parametrize("generator", BAD_AT_ONCE)
+def test_a_generator_that_fails_before_its_first_word(w: World, wire: str, generator: str) -> None:
+    reader = w.respond(generator=generator, wire=wire)
+    body = reader.rest()
+    assert b"hidden" not in body
+    if wire == "openai":  # its head waits for the first event, so that an SDK sees a status
+        assert reader.head.status == 500, body
+        assert json.loads(body)["error"]["code"] == "internal"
+    else:
+        assert reader.head.status == 200
+        assert outcome(wire, body) == is_error(wire, "internal")
+
+
+def test_a_generator_that_never_waits_does_not_hold_up_others(w: World) -> None:
+    steady = w.respond(prompt=w.plan(chat(["t"] * 20, gap_s=0.05)))
+    steady.until(b'"t"')
+    greedy = w.respond(generator="greedy")
+    thread = threading.Thread(target=greedy.rest)
+    thread.start()
+    arrived = [time.monotonic()]
+    for count in range(2, 21):
+        steady.until(b'"t"', count)
+        arrived.append(time.monotonic())
+    thread.join(BOUND_S)
+    assert text_of("plain", greedy.body) == "x" * 50_000
+    assert max(b - a for a, b in itertools.pairwise(arrived)) < 1.0
+
+
+@pytest.mark.parametrize("value", [5, None, object(), 1.5])
+def test_what_is_no_question_is_told_where_it_is_asked(value: Any) -> None:
+    """In the route, where a developer sees it; not as a stream that never ends."""
+    hw = Headwater()
+    with pytest.raises((HeadwaterError, TypeError)):
+        hw.response(value)
+
+
+def test_errors_before_the_head_are_statuses(w: World) -> None:
+    for wire in WIRES:
+        for body, status, code in (
+            ({"prompt": "hi", "model": "acme/x", "wire": wire}, None, None),
+            ({"prompt": w.plan(reply(429, {}, [("Retry-After", "3")])), "wire": wire}, 429, "rate"),
+            ({"prompt": w.plan(reply(401, {})), "wire": wire}, 502, "upstream_error"),
+            ({"prompt": w.plan(Answer([CUT], framing="raw")), "wire": wire}, 502, "truncated"),
+        ):
+            if status is None:
+                continue
+            reader = w.respond(**body)
+            data = reader.rest()
+            if wire == "openai":
+                assert reader.head.status == status
+                assert json.loads(data)["error"]["code"].startswith(code)
+                if status == 429:
+                    assert reader.head.headers["retry-after"] == "3"
+            else:
+                assert reader.head.status == 200
+                assert outcome(wire, data) != "done"
+
+
+# who may
+
+
+def test_mounted_without_keys_or_owner_generating_is_refused(w: World) -> None:
+    before = len(w.upstream.posts)
+    for path in PATHS.values():
+        body = {"messages": [{"role": "user", "content": "hi"}]}
+        for headers in ({}, {"Authorization": "Bearer x"}, {"X-User": "me"}):
+            answer = ask(w.port, f"/ai{path}", body, headers)
+            assert (answer.status, answer.error["code"]) == (401, "unauthorized")
+    assert len(w.upstream.posts) == before
+    assert ask(w.port, "/ai/healthz").status == 200
+    assert ask(w.port, "/ai/v1/streams").json["data"] == []
+
+
+@pytest.mark.parametrize("mount", ["/owned", "/owned-later"])
+def test_owner(w: World, mount: str) -> None:
+    me, you = {"X-User": "me"}, {"X-User": "you"}
+    body = {"messages": [{"role": "user", "content": w.plan(chat(["a"]))}]}
+    for path in PATHS.values():
+        answer = ask(w.port, mount + path, body)
+        assert (answer.status, answer.error["code"]) == (401, "unauthorized")
+    mine = ask(w.port, f"{mount}/v1/streams", body, me).headers["headwater-stream"]
+    path = f"{mount}/v1/streams/{mine}"
+    assert ask(w.port, path, headers=me).status == 200
+    for headers in (you, {}):
+        for method in ("GET", "DELETE"):
+            answer = ask(w.port, path, headers=headers, method=method)
+            assert (answer.status, answer.error["code"]) == (404, "not_found")
+    listed = [
+        entry["stream"] for entry in ask(w.port, f"{mount}/v1/streams", headers=me).json["data"]
+    ]
+    assert mine in listed
+    for headers in (you, {}):
+        data = ask(w.port, f"{mount}/v1/streams", headers=headers).json["data"]
+        assert mine not in [entry["stream"] for entry in data]
+    # … and a stream that belongs to somebody is not served where nobody is asked for.
+    assert ask(w.port, f"/ai/v1/streams/{mine}").status == 404
+
+
+def test_a_stream_begun_with_an_owner_is_not_for_those_without(w: World) -> None:
+    reader = w.respond(generator="async", owner="me")
+    reader.rest()
+    assert ask(w.port, f"/ai/v1/streams/{reader.stream}").status == 404
+    assert ask(w.port, f"/ai/v1/streams/{reader.stream}", method="DELETE").status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/ai/none", 404),
+        ("GET", "/ai/assets/none", 404),
+        ("GET", "/ai/stream", 405),
+        ("PUT", "/ai/v1/streams", 405),
+    ],
+)
+def test_mounted_errors_have_our_shape(w: World, method: str, path: str, status: int) -> None:
+    answer = ask(w.port, path, method=method)
+    assert answer.status == status
+    assert "/ai" not in answer.error["message"] or status == 404
+    assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-api-key": ""},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer \xa0"},
+        {"Authorization": "Bearer \x85"},
+        {"x-api-key": "\xa0\xa0"},
+        {"Authorization": "Bearer env:NO_SUCH_VARIABLE"},
+        {},
+    ],
+    ids=repr,
+)
+def test_a_key_whose_variable_is_not_set_opens_nothing(
+    headers: dict[str, str], tmp_path: Path
+) -> None:
+    """`headwater serve` refuses to start so; an application that mounts us starts."""
+    (tmp_path / "headwater.toml").write_text('[auth.keys]\nme = "env:NO_SUCH_VARIABLE"')
+    hw = Headwater(config=tmp_path / "headwater.toml", upstream="http://127.0.0.1:9/v1")
+
+    async def main() -> None:
+        raw = [(k.lower().encode(), v.encode("latin-1")) for k, v in headers.items()]
+        client = Client("/v1/models", headers=raw)
+        await client.run(hw.asgi())
+        assert client.status == 401
+        await hw.aclose()
+
+    asyncio.run(main())
+
+
+# bare ASGI
+
+
+class Client:
+    """A server's side of ASGI, as slow and as absent as a test says."""
+
+    def __init__(
+        self,
+        path: str = "/",
+        *,
+        method: str = "GET",
+        body: bytes = b"",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self.scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(b"host", b"localhost"), *headers],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+        self._requests = [{"type": "http.request", "body": body, "more_body": False}]
+        self.gone = asyncio.Event()
+        self.sent: list[dict[str, Any]] = []
+        self.taking = asyncio.Event()
+        self.taking.set()
+        self.entered = asyncio.Event()
+        self._receiving = self._sending = 0
+        self.fails: Exception | None = None
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [m.get("body", b"") for m in self.sent[1:]]
+
+    async def receive(self) -> dict[str, Any]:
+        self._receiving += 1
+        assert self._receiving == 1, "two watchers of receive()"
+        try:
+            if self._requests:
+                return self._requests.pop(0)
+            await self.gone.wait()
+            return {"type": "http.disconnect"}
+        finally:
+            self._receiving -= 1
+
+    async def send(self, message: Any) -> None:
+        self._sending += 1
+        assert self._sending == 1, "two sends at once"
+        try:
+            assert not self.sent or self.sent[-1].get("more_body", True), "sent after the end"
+            assert (message["type"] == "http.response.start") == (not self.sent)
+            if message.get("body"):
+                self.entered.set()
+                if self.fails is not None:
+                    raise self.fails
+                await self.taking.wait()
+            self.sent.append(message)
+            if self.sent[1:] and not message.get("more_body", False):
+                self.gone.set()  # as every server: receive() then says disconnect
+        finally:
+            self._sending -= 1
+
+    async def run(self, app: Any) -> None:
+        async with asyncio.timeout(BOUND_S):
+            await app(self.scope, self.receive, self.send)
+
+
+class Generator:
+    """What a test drives, and what it tells afterwards."""
+
+    def __init__(self, *pieces: str, stalls: bool = False, piece_s: float = 0.0) -> None:
+        self.pieces = pieces
+        self.stalls = stalls
+        self.closed = asyncio.Event()
+        self.said = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        try:
+            for piece in self.pieces:
+                await asyncio.sleep(0)
+                yield piece
+            self.said.set()
+            if self.stalls:
+                await asyncio.Event().wait()
+        finally:
+            self.closed.set()
+
+
+def driven(main: Callable[[Headwater], Any]) -> None:
+    """Run `main` with a library whose streams are all over at its end."""
+    lost: list[Any] = []
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+        hw = Headwater()
+        async with asyncio.timeout(30):
+            await main(hw)
+            await hw.aclose()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        async with asyncio.timeout(BOUND_S):
+            await asyncio.gather(*others, return_exceptions=True)
+
+    asyncio.run(run())
+    assert not lost, lost
+
+
+@every_wire
+def test_a_whole_response_over_bare_asgi(wire: str) -> None:
+    async def main(hw: Headwater) -> None:
+        client = Client()
+        await client.run(hw.response(Generator("Was", "ser"), wire=wire))
+        assert client.status == 200
+        body = b"".join(client.bodies)
+        assert text_of(wire, body) == "Wasser"
+        assert outcome(wire, body) in ("stop", "done")
+        assert client.sent[-1].get("more_body", False) is False
+
+    driven(main)
+
+
+@every_wire
+def test_a_slow_send_is_waited_for_with_bounded_memory(wire: str) -> None:
+    """8 MiB are written while one `send` is under way; what waits beside it is bounded."""
+    piece = "x" * 4096
+
+    async def main(hw: Headwater) -> None:
+        client = Client()
+        client.taking.clear()
+        generator = Generator(*[piece] * 2048)
+        serving = asyncio.ensure_future(client.run(hw.response(generator, wire=wire)))
+        async with asyncio.timeout(BOUND_S):
+            await client.entered.wait()
+            await generator.closed.wait()  # nobody holds the producer up
+        assert not serving.done()
+        client.taking.set()
+        await serving
+        body = b"".join(client.bodies)
+        assert text_of(wire, body) == piece * 2048
+        assert max(map(len, client.bodies)) < 256 * 1024
+
+    driven(main)
+
+
+@every_wire
+@pytest.mark.parametrize("stage", ["before the first token", "between tokens", "while send blocks"])
+def test_a_disconnect_ends_everything_at_once(wire: str, stage: str) -> None:
+    async def main(hw: Headwater) -> None:
+        client = Client()
+        pieces = [] if stage == "before the first token" else ["x" * 4096] * 64
+        generator = Generator(*pieces, stalls=True)
+        if stage == "while send blocks":
+            client.taking.clear()
+        response = hw.response(generator, wire=wire, on_disconnect="cancel")
+        serving = asyncio.ensure_future(client.run(response))
+        async with asyncio.timeout(BOUND_S):
+            await generator.said.wait()
+            if stage == "while send blocks":
+                await client.entered.wait()
+            began = time.monotonic()
+            client.gone.set()
+            await serving
+            await generator.closed.wait()
+        assert time.monotonic() - began < FREED_S
+
+    driven(main)
+
+
+def test_a_disconnect_while_send_blocks_leaves_other_readers_alone() -> None:
+    async def main(hw: Headwater) -> None:
+        stuck, other = Client(), None
+        stuck.taking.clear()
+        generator = Generator(*["x" * 4096] * 64, "end")
+        serving = asyncio.ensure_future(stuck.run(hw.response(generator, wire="native")))
+        async with asyncio.timeout(BOUND_S):
+            await stuck.entered.wait()
+        stream = dict(stuck.sent[0]["headers"])[b"headwater-stream"].decode()
+        other = Client(f"/v1/streams/{stream}")
+        reading = asyncio.ensure_future(other.run(hw.asgi()))
+        stuck.gone.set()
+        await serving
+        await reading
+        assert text_of("native", b"".join(other.bodies)).endswith("end")
+
+    driven(main)
+
+
+def test_a_send_that_raises_frees_the_source() -> None:
+    """A server may say so when the reader has gone; none does today."""
+
+    async def main(hw: Headwater) -> None:
+        client = Client()
+        client.fails = OSError("gone")
+        generator = Generator("a", stalls=True)
+        with contextlib.suppress(OSError):
+            await client.run(hw.response(generator, on_disconnect="cancel"))
+        async with asyncio.timeout(BOUND_S):
+            await generator.closed.wait()
+
+    driven(main)
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_a_cancelled_request_is_cancelled_and_frees_the_source(blocked: bool) -> None:
+    """A server that stops, or a time-out of the application's own, cancels the request's task."""
+
+    async def main(hw: Headwater) -> None:
+        client = Client()
+        if blocked:
+            client.taking.clear()
+        generator = Generator("a", stalls=True)
+        serving = asyncio.ensure_future(client.run(hw.response(generator, on_disconnect="cancel")))
+        async with asyncio.timeout(BOUND_S):
+            await client.entered.wait()
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+        async with asyncio.timeout(BOUND_S):
+            await generator.closed.wait()
+
+    driven(main)
+
+
+def test_lifespan_and_what_is_not_http() -> None:
+    async def main(hw: Headwater) -> None:
+        app: Any = hw.asgi()
+        messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return messages.pop(0)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app({"type": "lifespan"}, receive, send)
+        assert [m["type"] for m in sent] == [
+            "lifespan.startup.complete",
+            "lifespan.shutdown.complete",
+        ]
+        with pytest.raises(RuntimeError):
+            await app({"type": "websocket", "path": "/", "headers": []}, receive, send)
+
+    driven(main)
