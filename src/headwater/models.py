@@ -14,12 +14,14 @@ from importlib.resources import files
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from headwater.errors import ConfigurationError, HeadwaterError, RequestError, UnavailableError
 from headwater.generation import GenerationRequest
 from headwater.providers import local
 from headwater.providers.base import Provider, Source
-from headwater.providers.http import Deferred, HttpProvider
+from headwater.providers.http import HttpProvider
+from headwater.providers.local.provider import LocalProvider
 from headwater.providers.openai_chat import ChatCompletions
 from headwater.settings import Endpoint, ProviderSettings, Settings
 from headwater.upstream import Pool, Request, fetch
@@ -71,30 +73,6 @@ def _load_catalogue() -> _Catalogue:
     return msgspec.convert(tomllib.loads(text), _Catalogue)
 
 
-class LocalProvider:
-    """The embedded model: one more OpenAI-compatible upstream, in a child process of ours."""
-
-    name = "local"
-
-    def __init__(self, engine: local.Engine, client: Pool) -> None:
-        self._engine = engine
-        self._client = client
-
-    def source(self, request: GenerationRequest, model: str) -> Source:
-        async def make() -> Source:
-            base_url = await self._engine.base_url()
-            provider = HttpProvider(
-                self.name, _DIALECTS["openai"], base_url, self._engine.api_key, self._client
-            )
-            return provider.source(request, model)
-
-        return Deferred(make)
-
-    async def aclose(self) -> None:
-        """Stop the child."""
-        await self._engine.aclose()
-
-
 class Models:
     """The catalogue as these settings and this environment make it. Belongs to one event loop."""
 
@@ -112,21 +90,32 @@ class Models:
         self._upstream_ids: list[str] | None = None
 
     async def available(self) -> list[ModelInfo]:
-        """Every model that can be named here, those that can be used now marked so."""
+        """Every model that can be named here, by a name that reaches it."""
         infos = [
             ModelInfo(name, model.route[0].partition("/")[0], True)
             for name, model in self._settings.models.items()
         ]
         if self._settings.server.upstream is not None:
-            try:
-                ids = await self._list_upstream()
-            except HeadwaterError:
-                ids = []  # a list is still of use while the upstream is down
-            infos += [ModelInfo(model, "upstream", True) for model in ids]
-        infos += self._local_infos()
+            infos += [ModelInfo(model, "upstream", True) for model in await self._upstreams()]
+        offered = list(self._local_infos())
         for entry in self._catalogue.models:
-            infos += [self._info(entry.id, provider) for provider in entry.providers]
-        return list({(info.id, info.provider): info for info in infos}.values())
+            infos_of_entry = [self._info(entry.id, provider) for provider in entry.providers]
+            offered += sorted(infos_of_entry, key=lambda info: not info.available)
+        taken = {info.id for info in infos}
+        for info in offered:
+            # A bare name goes to the upstream, where there is one, else to the first of its
+            # providers that is ready: the others are reached by `provider/name`.
+            if self._settings.server.upstream is not None or info.id in taken:
+                info = structs.replace(info, id=f"{info.provider}/{info.id}")
+            taken.add(info.id)
+            infos.append(info)
+        return infos
+
+    async def _upstreams(self) -> list[str]:
+        try:
+            return await self._list_upstream()
+        except HeadwaterError:
+            return []  # a list is still of use while the upstream is down
 
     async def resolve(self, name: str | None) -> Choice:
         """Who answers for `name`, or for a request that names no model."""
@@ -222,7 +211,7 @@ class Models:
 
     def _make(self, name: str) -> Provider:
         if name == "local":
-            return LocalProvider(local.Engine(EMBEDDED), self._client)
+            return LocalProvider(local.Engine(EMBEDDED), _DIALECTS["openai"], self._client)
         if name == "upstream":
             endpoint = ProviderSettings(base_url=self._settings.server.upstream).endpoint(name)
             key = self._environ.get(UPSTREAM_KEY) or None

@@ -62,9 +62,13 @@ async def events() -> AsyncIterator[str | Event]:
     yield "🌊\u2028"
 
 
-async def raising_at_once() -> AsyncIterator[str]:
+def nothing() -> list[str]:
     raise ValueError("hidden reason")
-    yield ""
+
+
+async def raising_at_once() -> AsyncIterator[str]:
+    for word in nothing():
+        yield word
 
 
 async def raising_later() -> AsyncIterator[str]:
@@ -74,8 +78,7 @@ async def raising_later() -> AsyncIterator[str]:
 
 
 def sync_raising_at_once() -> Iterator[str]:
-    raise ValueError("hidden reason")
-    yield ""
+    yield from nothing()
 
 
 def sync_raising_later() -> Iterator[str]:
@@ -106,8 +109,8 @@ def wrong(*items: Any) -> Callable[[], Any]:
 
 
 async def empty() -> AsyncIterator[str]:
-    return
-    yield ""
+    for word in ():
+        yield word
 
 
 async def halves() -> AsyncIterator[str]:
@@ -146,6 +149,11 @@ async def greedy() -> AsyncIterator[str]:
         yield "x"
 
 
+async def async_exiting() -> AsyncIterator[str]:
+    yield "Was"
+    raise SystemExit(3)
+
+
 class BrokenIterable:
     def __iter__(self) -> Iterator[str]:
         raise ValueError("hidden reason")
@@ -165,6 +173,7 @@ GENERATORS: dict[str, Callable[[], Any]] = {
     "sync raising later": sync_raising_later,
     "cancelled inside": cancelled_inside,
     "exiting": exiting,
+    "async exiting": async_exiting,
     "broken iterable": BrokenIterable,
     "yields None": wrong(None),
     "yields a number": wrong(5),

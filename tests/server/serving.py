@@ -184,8 +184,9 @@ class Reader:
 
     def leave(self) -> float:
         """Close the connection; when that was."""
+        left_at = time.monotonic()
         self._response.close()
-        return time.monotonic()
+        return left_at
 
 
 def text_of(wire: str, body: bytes) -> str:

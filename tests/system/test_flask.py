@@ -219,7 +219,8 @@ def test_a_reader_who_leaves_in_silence_is_noticed(
         _, parts = begin(response, 1)
         asked = upstream.posts[-1]
         time.sleep(silence_s)  # the silence itself; nothing is waited for
-        assert asked.hung_up_at is None, "it was freed while it was read"
+        held = asked.hung_up_at is None
+        assert held, "it was freed while it was read"
         left = time.monotonic()
         parts.close()  # type: ignore[attr-defined]  # a generator, whose end closes the socket
         response.close()

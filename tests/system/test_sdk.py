@@ -309,7 +309,8 @@ def test_leaving_frees_the_upstream(client: OpenAI, upstream: Upstream, figures:
     ) as stream:
         assert next(iter(stream)).choices[0].delta.role == "assistant"
         asked = upstream.posts[-1]
-        assert asked.hung_up_at is None, "it was freed while it was read"
+        held = asked.hung_up_at is None
+        assert held, "it was freed while it was read"
         left = time.monotonic()
     upstream.wait(lambda: asked.hung_up_at is not None, 2)
     assert asked.hung_up_at is not None

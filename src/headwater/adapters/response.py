@@ -20,6 +20,9 @@ from headwater.wires.base import Wire
 
 T = TypeVar("T")
 
+# nginx's status for a reader who left before there was an answer.
+_LEFT: Final = 499
+
 #: Where the server leaves the id of a request for whoever answers it.
 REQUEST_ID: Final = "headwater.request_id"
 
@@ -67,6 +70,8 @@ class StreamResponse(Response):
                 elif not gone.done():
                     attach = opened.reader(self._wire, self._options, self._after)
                     await deliver(scope, send, gone, self.raw_headers, attach)
+                else:  # nobody hears it, but middleware takes no response for a failure
+                    await self._send(Response(status_code=_LEFT), scope, receive, send)
         except HeadwaterError as error:
             answer = error_response(self._wire, error, request_id)
             await self._send(answer, scope, receive, send)

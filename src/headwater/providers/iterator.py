@@ -58,7 +58,12 @@ class AsyncSource:
                 event = converter.event(item)
                 if event is not None:
                     receiver.events((event,))
-        except Exception as error:
+        except asyncio.CancelledError as error:
+            # Ours, or the loop's end; else of a task or a time-out within the generator.
+            if self._task is None or self._task.cancelling():
+                raise
+            receiver.end(_failure(error))
+        except (Exception, SystemExit) as error:
             receiver.end(_failure(error))
         else:
             _finish(receiver, converter)
@@ -96,7 +101,7 @@ class SyncSource:
                 event = converter.event(item)
                 if event is not None:
                     push(receiver.events, (event,))
-        except Exception as error:
+        except BaseException as error:  # the thread is ours: nobody else would hear of it
             push(receiver.end, _failure(error))
         else:
             push(_finish, receiver, converter)
@@ -139,7 +144,7 @@ def _finish(receiver: Receiver, converter: Converter) -> None:
     receiver.end(Finish("stop"))
 
 
-def _failure(error: Exception) -> Outcome:
+def _failure(error: BaseException) -> Outcome:
     if isinstance(error, HeadwaterError):
         return error
     log.error("the generator of a stream failed", exc_info=error)

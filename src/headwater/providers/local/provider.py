@@ -1,0 +1,44 @@
+"""The embedded model as a provider: one more OpenAI-compatible upstream, in a child of ours."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import structs
+
+from headwater.generation import GenerationRequest
+from headwater.providers.base import Dialect, Source
+from headwater.providers.http import Client, Deferred, HttpProvider
+from headwater.providers.local.engine import Engine
+
+#: A model this small often does not find its end; what it writes after a page is of no use.
+DEFAULT_TOKENS: Final = 512
+_CAPS: Final = {"max_tokens", "max_completion_tokens"}
+
+
+class LocalProvider:
+    """Starts `engine` when it is first asked; its model speaks `dialect`."""
+
+    name = "local"
+
+    def __init__(self, engine: Engine, dialect: Dialect, client: Client) -> None:
+        self._engine = engine
+        self._dialect = dialect
+        self._client = client
+
+    def source(self, request: GenerationRequest, model: str) -> Source:
+        if not _CAPS & request.options.keys():
+            options = {**request.options, "max_tokens": DEFAULT_TOKENS}
+            request = structs.replace(request, options=options)
+
+        async def make() -> Source:
+            base_url = await self._engine.base_url()
+            key = self._engine.api_key
+            provider = HttpProvider(self.name, self._dialect, base_url, key, self._client)
+            return provider.source(request, model)
+
+        return Deferred(make)
+
+    async def aclose(self) -> None:
+        """Stop the child."""
+        await self._engine.aclose()
