@@ -48,7 +48,8 @@ class Trial:
         before = self.cpu_s()
         load = self.load(workload.upstream, workload.model, shape)
         cpu_s = self.cpu_s() - before
-        sample: Sample = {**asdict(load), "asked": shape.streams}
+        boxed = workload.boxed and not load.failure
+        sample: Sample = {**asdict(load), "asked": load.whole if boxed else shape.streams}
         sample["tokens_s"] = load.tokens / load.seconds
         if self.program and load.tokens:
             sample["rss"] = self.rss()

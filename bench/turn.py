@@ -98,10 +98,10 @@ class Turns:
 def _log_steps(part: int) -> Steps:
     resume = partial(logs.resume, events=10_000 // part, times=30 // part)
     return {
-        "fan-out": partial(logs.fan_out, readers=1000 // part, tokens=300 // part, rate=20),
+        "fan-out": partial(logs.fan_out, readers=1000 // part, tokens=200 // part, rate=20),
         "resume": partial(resume, rate=2000),
         "resume, large entries": partial(resume, rate=0),
-        "long log": partial(logs.long_log, streams=10, tokens=8000 // part, rate=500),
+        "long log": partial(logs.long_log, streams=10, tokens=6000 // part, rate=500),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from headwater.errors import ConfigurationError
 from headwater.generation import GenerationRequest
@@ -59,6 +59,7 @@ class Runtime:
         principal: str | None,
         on_disconnect: OnDisconnect,
         asked_at: float | None = None,
+        spoken: tuple[str, tuple[Any, ...]] | None = None,
     ) -> Stream:
         """Begin a stream, from a provider or from a source of the user's own."""
         if not isinstance(asked, GenerationRequest):
@@ -68,6 +69,7 @@ class Runtime:
                 principal=principal,
                 on_disconnect=on_disconnect,
                 asked_at=asked_at,
+                spoken=spoken,
                 timed=False,  # the deadlines are for upstreams; an agent may work for an hour
             )
         choice = await self.models.resolve(asked.model)
@@ -78,6 +80,7 @@ class Runtime:
             on_disconnect=on_disconnect,
             route=choice.route,
             asked_at=asked_at,
+            spoken=spoken,
         )
 
     async def aclose(self) -> None:

@@ -109,7 +109,7 @@ def wrong(*items: Any) -> Callable[[], Any]:
 
 
 async def empty() -> AsyncIterator[str]:
-    for word in ():
+    for word in list[str]():
         yield word
 
 

@@ -434,7 +434,6 @@ def test_resume_from_every_position_in_every_wire(w: World, wire: str) -> None:
             assert by_query.body == tail(whole, position)
 
 
-@pytest.mark.xfail(reason="GET knows nothing of the POST's stream_options: the usage is lost")
 def test_resume_keeps_the_options_of_the_response(w: World) -> None:
     reader = w.whole("openai", RICH, stream_options={"include_usage": True})
     for position in ids(reader.body)[:-1]:
@@ -1138,7 +1137,6 @@ def test_a_store_too_small_for_any_stream_asks_no_upstream(tmp_path: Path) -> No
             assert w.freed(prompt, time.monotonic()) < FREED_S
 
 
-@pytest.mark.xfail(reason="an evicted stream is answered like an unknown one: 404")
 def test_a_stream_that_was_evicted_is_410(tmp_path: Path) -> None:
     """Configuration: `max_bytes`, oldest ended first, then 410."""
     with world(tmp_path, "[store]\nmax_bytes = 10000") as w:

@@ -405,7 +405,8 @@ def test_memory_counts_what_small_entries_weigh() -> None:
         store.fill("ended", 1, closes=True)
         store.create("tokens")
         store.fill("tokens", 10_000)
-        assert store.record("ended") is None
+        assert store.read("ended") is None
+        assert store.tail("ended") == Tail(P1, True, trimmed=True)
 
 
 def test_memory_comes_back_when_logs_go() -> None:

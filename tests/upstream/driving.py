@@ -197,7 +197,8 @@ async def serve(
             writer.close()
             peer.left.set()
 
-    listening = await asyncio.start_server(accept, host, 0, **options)
+    # All of a test's connections at once: beyond the backlog the kernel makes them wait a second.
+    listening = await asyncio.start_server(accept, host, 0, backlog=1024, **options)
     server = Server(listening.sockets[0].getsockname()[1])
     try:
         yield server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import zlib
 from collections.abc import Iterator, Sequence
@@ -319,6 +320,11 @@ def test_decoded_as_it_comes(loop: str, name: bytes) -> None:
     run(loop, main)
 
 
+@functools.cache
+def bomb() -> bytes:
+    return gzip.compress(bytes(80 << 20), 9)
+
+
 @every_loop
 @pytest.mark.parametrize("framing", ["length", "chunked", "to the close"])
 @pytest.mark.parametrize("fault", ["bomb", "corrupt", "cut", "not compressed"])
@@ -327,7 +333,7 @@ def test_a_compressed_body_that_cannot_be_decoded_is_an_error(
 ) -> None:
     """Whole in one read or in many: never a success, never more than the bound."""
     data = {
-        "bomb": gzip.compress(bytes(80 << 20), 9),
+        "bomb": bomb(),
         "corrupt": gzip.compress(BODY)[:-8] + bytes(8),
         "cut": gzip.compress(BODY)[:-9],
         "not compressed": BODY,
@@ -340,11 +346,11 @@ def test_a_compressed_body_that_cannot_be_decoded_is_an_error(
     }[framing]
 
     async def main() -> None:
-        async def bomb(peer: Peer) -> None:
+        async def packed(peer: Peer) -> None:
             await peer.request()
             await peer.say(response)
 
-        async with serve(bomb) as server, pooled() as pool:
+        async with serve(packed) as server, pooled() as pool:
             got = Counter()
             pool.send(post(server.url), got)
             await got.ended()

@@ -17,7 +17,6 @@ from headwater.adapters.library import Library, Question
 from headwater.adapters.reading import Reading, find
 from headwater.adapters.wsgi import WsgiBody, reader_gone
 from headwater.errors import ConfigurationError, HeadwaterError
-from headwater.position import START, Position
 from headwater.runtime import WIRES, wire_named
 from headwater.streams import Opened
 from headwater.wires.base import OnDisconnect, Wire
@@ -64,7 +63,7 @@ def stream_response(
         opened, hold = bridge.call(begin)
     except HeadwaterError as error:
         return _error(spoken, error)
-    return _live(hw, opened, spoken, START, hold)
+    return _live(hw, Reading(opened, spoken), hold)
 
 
 def mount(app: Flask, hw: Library, *, prefix: str = "") -> None:
@@ -111,18 +110,18 @@ def _read(hw: Library, stream: str, principal: str | None) -> Response:
 
     reading, hold = hw.bridge().call(look)
     if reading.state is None and not reading.finished:
-        return _live(hw, reading.opened, reading.wire, reading.after, hold)
+        return _live(hw, reading, hold)
     hw.bridge().loop.call_soon_threadsafe(hold.close)
     if reading.state is not None:
         return Response(msgspec.json.encode(reading.state), headers=JSON_HEADERS)
     return Response(status=204, headers={"Headwater-Stream": stream})
 
 
-def _live(hw: Library, opened: Opened, wire: Wire, after: Position, hold: ExitStack) -> Response:
-    attach = opened.reader(wire, (), after)
+def _live(hw: Library, reading: Reading, hold: ExitStack) -> Response:
+    attach = reading.opened.reader(reading.wire, reading.options, reading.after)
     body = WsgiBody(hw.bridge(), attach, reader_gone(request.environ), hold)
-    headers = stream_headers(wire)
-    headers["Headwater-Stream"] = opened.record.stream
+    headers = stream_headers(reading.wire)
+    headers["Headwater-Stream"] = reading.opened.record.stream
     headers["X-Request-Id"] = make_request_id()
     return Response(body, headers=headers, direct_passthrough=True)
 

@@ -24,6 +24,7 @@ class Reading(msgspec.Struct, frozen=True):
 
     opened: Opened
     wire: Wire
+    options: tuple[Any, ...] = ()
     after: Position = START
     finished: bool = False
     state: dict[str, Any] | None = None
@@ -54,11 +55,14 @@ async def find(
     if prefers_json(headers.get("accept", "")):
         return Reading(opened, wire, state=(await hub.snapshot(record)).describe())
     text = headers.get("last-event-id") or query.get("after")
+    spoken, options = record.spoken or ("", ())
+    if spoken != wire.name:
+        options = ()
     if not text:
-        return Reading(opened, wire)
+        return Reading(opened, wire, options)
     after = Position.parse(text)
     check_position(after, tail)
-    return Reading(opened, wire, after, finished=tail.closed and after == tail.last)
+    return Reading(opened, wire, options, after, tail.closed and after == tail.last)
 
 
 def prefers_json(accept: str) -> bool:

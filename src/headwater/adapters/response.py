@@ -115,7 +115,7 @@ def reading_response(reading: Reading) -> Response:
     async def begin() -> Opened:
         return reading.opened
 
-    return StreamResponse(begin, reading.wire, after=reading.after)
+    return StreamResponse(begin, reading.wire, options=reading.options, after=reading.after)
 
 
 def json_response(value: Any, status: int = 200) -> Response:

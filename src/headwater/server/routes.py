@@ -14,7 +14,6 @@ from starlette.routing import Route
 from headwater.adapters.reading import find, prefers_json
 from headwater.adapters.response import StreamResponse, json_response, reading_response
 from headwater.errors import HeadwaterError, RequestError
-from headwater.generation import GenerationRequest
 from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.guards import read_json
@@ -67,24 +66,19 @@ class Routes:
             on_disconnect = _on_disconnect(request, "cancel" if whole else wire.on_disconnect)
 
             async def begin() -> Opened:
-                return await self._begin(asked, principal, on_disconnect, asked_at)
+                runtime = self._runtime()
+                stream = await runtime.generate(
+                    asked,
+                    principal=principal,
+                    on_disconnect=on_disconnect,
+                    asked_at=asked_at,
+                    spoken=(wire.name, options),
+                )
+                return Opened(runtime.hub, stream.record, stream)
 
             return StreamResponse(begin, wire, options=options, whole=whole)
 
         return generate
-
-    async def _begin(
-        self,
-        asked: GenerationRequest,
-        principal: str | None,
-        on_disconnect: OnDisconnect,
-        asked_at: float,
-    ) -> Opened:
-        runtime = self._runtime()
-        stream = await runtime.generate(
-            asked, principal=principal, on_disconnect=on_disconnect, asked_at=asked_at
-        )
-        return Opened(runtime.hub, stream.record, stream)
 
     async def read(self, request: Request) -> Response:
         """`GET /v1/streams/{id}`: all of it, or what follows a position, then live to the end."""

@@ -7,7 +7,7 @@ under the position of its last event.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -20,13 +20,18 @@ Appended = Literal["ok", "duplicate", "fenced", "gap", "closed", "gone", "failed
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What is known of a stream besides its log. `created` is Unix time in seconds, for display."""
+    """What is known of a stream besides its log. `created` is Unix time in seconds, for display.
+
+    `spoken` is the wire that the stream was begun in and its options: a resume in that wire wants
+    the same ones.
+    """
 
     stream: str
     principal: str | None
     model: str
     created: int
     route: str | None = None
+    spoken: tuple[str, tuple[Any, ...]] | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -37,10 +42,14 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tail(msgspec.Struct, frozen=True, gc=False):
-    """Where a log ends now, and whether it has ended for good."""
+    """Where a log ends now, and whether it has ended for good.
+
+    `trimmed`: it had to make room for others, and its entries are gone.
+    """
 
     last: Position
     closed: bool
+    trimmed: bool = False
 
 
 class Store(Protocol):

@@ -12,6 +12,8 @@ from typing import Final
 from headwater.position import START, Position
 from headwater.stores.base import Appended, Entry, Record, Tail
 
+# How many logs that had to make room are remembered as such, to be told from unknown ones.
+_REMEMBERED: Final = 4096
 # What a log and its record weigh before the first entry, and an entry besides its bytes; measured
 # with tracemalloc, rounded up. The bound is on memory, so small entries must count as they weigh.
 _LOG_BYTES: Final = 1200
@@ -44,6 +46,7 @@ class MemoryStore:
         self._bytes = 0
         self._logs: dict[str, _Log] = {}
         self._ended: OrderedDict[str, _Log] = OrderedDict()
+        self._trimmed: OrderedDict[str, _Log] = OrderedDict()
 
     async def create(self, record: Record) -> None:
         log = self._logs[record.stream] = _Log(record)
@@ -83,11 +86,11 @@ class MemoryStore:
 
     async def tail(self, stream: str) -> Tail | None:
         log = self._find(stream)
-        return Tail(log.last, log.closed) if log is not None else None
+        return Tail(log.last, log.closed, stream in self._trimmed) if log is not None else None
 
     async def read(self, stream: str, after: Position, limit: int) -> Sequence[Entry] | None:
         log = self._find(stream)
-        if log is None:
+        if log is None or stream in self._trimmed:
             return None
         first = bisect_right(log.entries, after, key=lambda entry: entry.last)
         end, size = first, 0
@@ -100,7 +103,7 @@ class MemoryStore:
         self._make_room()
         records: list[Record] = []
         for log in reversed(self._logs.values()):
-            if log.record.principal == principal:
+            if log.record.principal == principal and log.record.stream not in self._trimmed:
                 records.append(log.record)
                 if len(records) == limit:
                     break
@@ -118,10 +121,21 @@ class MemoryStore:
         now = asyncio.get_running_loop().time()
         while self._ended:
             stream, log = next(iter(self._ended.items()))
-            if log.expires > now and self._bytes <= self._max_bytes:
+            expired = log.expires <= now
+            if not expired and self._bytes <= self._max_bytes:
                 break
-            del self._ended[stream], self._logs[stream]
+            del self._ended[stream]
             self._bytes -= log.size
+            if expired:
+                del self._logs[stream]
+            else:
+                log.entries.clear()
+                self._trimmed[stream] = log
+        while self._trimmed:
+            stream, log = next(iter(self._trimmed.items()))
+            if log.expires > now and len(self._trimmed) <= _REMEMBERED:
+                break
+            del self._trimmed[stream], self._logs[stream]
 
 
 def _refusal(log: _Log, prev: Position, last: Position, data: bytes) -> Appended:

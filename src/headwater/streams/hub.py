@@ -136,16 +136,18 @@ class Hub:
         on_disconnect: OnDisconnect,
         route: str | None = None,
         asked_at: float | None = None,
+        spoken: tuple[str, tuple[Any, ...]] | None = None,
         timed: bool = True,
     ) -> Stream:
         """Begin a generation; it writes its log whoever reads it.
 
-        `timed` is False for a source that no deadline should end.
-        `asked_at` is `time.monotonic()` when the request arrived. `UnavailableError` when this
-        process is at its limit or on its way out.
+        `asked_at` is `time.monotonic()` when the request arrived; `spoken` the wire that it was
+        asked in, with its options; `timed` is False for a source that no deadline should end.
+        `UnavailableError` when this process is at its limit or on its way out.
         """
         self._admit()
-        record = Record(secrets.token_hex(16), principal, model, int(time.time()), route)
+        stream_id, created = secrets.token_hex(16), int(time.time())
+        record = Record(stream_id, principal, model, created, route, spoken)
         stream = Stream(record, on_disconnect, self)
         stream.producer = Producer(
             record.stream,
@@ -171,6 +173,8 @@ class Hub:
         record, tail = await self.store.record(stream), await self.store.tail(stream)
         if record is None or tail is None or record.principal != principal:
             raise RequestError("There is no such stream.", code="not_found")
+        if tail.trimmed:
+            raise RequestError("The stream had to make room for newer ones.", code="trimmed")
         return record, tail
 
     def running(self, stream: str) -> Stream | None:

@@ -187,6 +187,9 @@ class Subscriber:
                 self._finish()
                 return
             if not entries and (self._feed is None or self._feed.position == self._folded):
+                if self._feed is not None and self._feed.ended:
+                    self.fail()  # the log has no end: it could not be written
+                    return
                 break
             await asyncio.sleep(0)  # a long replay must not delay other streams
         self._replay = None
