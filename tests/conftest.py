@@ -10,6 +10,16 @@ Figures = Callable[[str, str], None]
 _NOTED = pytest.StashKey[list[tuple[str, str]]]()
 
 
+#: Folders whose tests run whole servers over real sockets: `make check` leaves them to `make test`.
+_WHOLE = frozenset({"adapters", "server", "system", "upstream"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name in _WHOLE:
+            item.add_marker(pytest.mark.system)
+
+
 @pytest.fixture(scope="session")
 def figures(pytestconfig: pytest.Config) -> Figures:
     noted = pytestconfig.stash.setdefault(_NOTED, [])

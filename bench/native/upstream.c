@@ -2,8 +2,8 @@
  *
  *     upstream PORT
  *
- * The name of the model says what is sent: `burst-N` is N tokens as fast as they are taken,
- * `paced-N-R` is N tokens at R a second, the first at once; `quiet` is one token and then silence.
+ * The name of the model says what is sent: `burst-N` is N tokens as fast as they are taken, about a
+ * hundred in a write; `burst-N-K` has K in a write; `paced-N-R` is N tokens at R a second, the first at once; `quiet` is one token and then silence.
  * Every token is one event in a chunk of about 250 bytes, and its text is `@MICROSECONDS `: the time
  * at which it was written.
  */
@@ -13,7 +13,7 @@ enum { READING, BURST, PACED };
 enum { ROOM_FOR_END = 2048 }; /* the last token, the chunks behind it, and a head before it */
 
 typedef struct conn {
-    int fd, state, left, writable;
+    int fd, state, left, each, writable;
     int64_t due, interval;
     int heap_at; /* in the heap of those that wait for their next token; -1: not there */
     size_t in_len, out_len, out_at;
@@ -130,7 +130,8 @@ static void put_end(conn *c) {
 /* All that a burst may send now; 0 when the peer has gone. */
 static int burst(conn *c) {
     while (c->state == BURST && c->writable) {
-        while (c->left && c->out_len < sizeof c->out - ROOM_FOR_END) put_token(c);
+        for (int n = 0; n < c->each && c->left && c->out_len < sizeof c->out - ROOM_FOR_END; n++)
+            put_token(c);
         if (!c->left) put_end(c);
         if (!flush(c)) return 0;
     }
@@ -156,7 +157,8 @@ static int begin(conn *c, const char *body) {
     const char *model = strstr(body, "burst-");
     int rate = 0;
     put(c, head, sizeof head - 1);
-    if (model && sscanf(model, "burst-%d", &c->left) == 1) {
+    c->each = INT_MAX;
+    if (model && sscanf(model, "burst-%d-%d", &c->left, &c->each) >= 1 && c->each > 0) {
         c->state = BURST;
         return burst(c);
     }

@@ -58,9 +58,12 @@ class Choice(msgspec.Struct, frozen=True):
         return self.provider.source(request, self.model)
 
 
-class _Entry(msgspec.Struct, frozen=True):
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     providers: list[str]
+    source: str
+    checked: str
+    context: int | None = None
 
 
 class _Catalogue(msgspec.Struct, frozen=True):
@@ -105,9 +108,11 @@ class Models:
         for info in offered:
             # A bare name goes to the upstream, where there is one, else to the first of its
             # providers that is ready: the others are reached by `provider/name`.
-            if self._settings.server.upstream is not None or info.id in taken:
-                info = structs.replace(info, id=f"{info.provider}/{info.id}")
-            taken.add(info.id)
+            name = self._name(info.provider, info.id)
+            if self._settings.server.upstream is not None or name in taken:
+                name = f"{info.provider}/{info.id}"
+            taken.add(name)
+            info = structs.replace(info, id=name)
             infos.append(info)
         return infos
 
@@ -154,8 +159,9 @@ class Models:
         if local.available(EMBEDDED):
             return EMBEDDED
         for entry in self._catalogue.models:
-            if any(self._missing_key(provider) is None for provider in entry.providers):
-                return entry.id
+            for provider in entry.providers:
+                if self._missing_key(provider) is None:
+                    return self._name(provider, entry.id)
         raise UnavailableError(
             "provider_not_configured",
             "No model is ready: fetch the embedded one with `headwater models pull "
@@ -226,6 +232,11 @@ class Models:
             )
         return HttpProvider(name, dialect, endpoint.base_url, key, self._client)
 
+    def _name(self, provider: str, model: str) -> str:
+        """`model`, or `provider/model` where the bare id would be read as another provider's."""
+        owner, slash, _ = model.partition("/")
+        return f"{provider}/{model}" if slash and owner in self._endpoints else model
+
     def _missing_key(self, provider: str) -> str | None:
         variable = self._endpoints[provider].api_key_env
         return variable if variable and not self._environ.get(variable) else None
@@ -250,7 +261,8 @@ class Models:
             yield ModelInfo(name, "local", ready, None if ready else f"models pull {name}")
 
     def _unknown(self, name: str) -> str:
-        names = [*self._settings.models, *local.MODELS, *(e.id for e in self._catalogue.models)]
+        known = (self._name(entry.providers[0], entry.id) for entry in self._catalogue.models)
+        names = [*self._settings.models, *local.MODELS, *known]
         near = difflib.get_close_matches(name[:200], names, n=3, cutoff=0.4) or names[:3]
         return f"There is no model {name[:200]!r}; the nearest are {', '.join(near)}."
 

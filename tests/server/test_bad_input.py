@@ -459,7 +459,7 @@ def test_an_unknown_model_names_the_nearest(
     [
         ("acme/anything", "ACME_API_KEY"),
         ("openai/gpt-4o", "OPENAI_API_KEY"),
-        ("deepseek-chat", "DEEPSEEK_API_KEY"),
+        ("deepseek-flash", "DEEPSEEK_API_KEY"),
     ],
 )
 def test_a_provider_without_a_key_names_the_variable(

@@ -1,1 +1,1 @@
-
+"""Hosts: where a stream meets the server that sends it."""

@@ -1,1 +1,1 @@
-
+"""Who generates: each turns what an upstream sends into events."""

@@ -1,1 +1,1 @@
-
+"""The server: routes, guards, the page, sockets."""

@@ -1,1 +1,1 @@
-
+"""How a stream is spoken: requests in, frames out. Pure."""

@@ -10,6 +10,8 @@ from headwater.wires.prompt import PromptWire
 
 
 class NativeFold(Fold):
+    """The stored form itself is the frame."""
+
     has_history = False
 
     def step(self, event: Event, payload: bytes, id_line: bytes) -> bytes:
@@ -17,6 +19,8 @@ class NativeFold(Fold):
 
 
 class NativeWire(PromptWire):
+    """`POST /v1/streams`."""
+
     name = "native"
 
     def fold(self, options: tuple[Any, ...] = ()) -> Fold:

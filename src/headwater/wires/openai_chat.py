@@ -120,6 +120,8 @@ class ChatFold(Fold):
 
 
 class ChatWire:
+    """`POST /v1/chat/completions`."""
+
     name = "openai"
     heartbeat = PING
     headers: Mapping[str, str] = {}

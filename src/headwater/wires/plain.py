@@ -14,6 +14,8 @@ from headwater.wires.prompt import PromptWire
 
 
 class PlainFold(Fold):
+    """Text and errors; all else makes no frame."""
+
     has_history = False
 
     def step(self, event: Event, payload: bytes, id_line: bytes) -> bytes:
@@ -29,6 +31,8 @@ class PlainFold(Fold):
 
 
 class PlainWire(PromptWire):
+    """`POST /stream`."""
+
     name = "plain"
 
     def fold(self, options: tuple[Any, ...] = ()) -> Fold:

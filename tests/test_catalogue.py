@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import asyncio
+import datetime
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from headwater.models import ModelInfo, Models
+from headwater.settings import Settings
+from headwater.upstream import Pool
+
+CATALOGUE: dict[str, Any] = tomllib.loads(
+    files("headwater.providers").joinpath("catalogue.toml").read_text("utf-8")
+)
+ENTRIES: list[dict[str, Any]] = CATALOGUE["models"]
+PROVIDERS: dict[str, dict[str, Any]] = CATALOGUE["providers"]
+KEYS = {provider["api_key_env"]: "key" for provider in PROVIDERS.values()}
+
+
+def resolved(names: list[str | None], environ: Mapping[str, str]) -> list[str]:
+    """The routes of `names`."""
+
+    async def scenario() -> list[str]:
+        pool = Pool()
+        models = Models(Settings(), pool, environ)
+        try:
+            return [(await models.resolve(name)).route for name in names]
+        finally:
+            await models.aclose()
+            await pool.aclose()
+
+    return asyncio.run(scenario())
+
+
+def listed(environ: Mapping[str, str]) -> list[ModelInfo]:
+    async def scenario() -> list[ModelInfo]:
+        pool = Pool()
+        models = Models(Settings(), pool, environ)
+        try:
+            return await models.available()
+        finally:
+            await models.aclose()
+            await pool.aclose()
+
+    return asyncio.run(scenario())
+
+
+def is_https(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" and "." in parts.netloc and not parts.query
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: str(entry["id"]))
+def test_an_entry_says_who_said_so_and_when(entry: dict[str, Any]) -> None:
+    assert is_https(entry["source"])
+    assert datetime.date.fromisoformat(entry["checked"]) >= datetime.date(2026, 1, 1)
+    assert entry.get("context", 1) > 0
+    assert entry["providers"]
+    assert set(entry["providers"]) <= set(PROVIDERS)
+
+
+def test_there_are_thirty_models() -> None:
+    assert len({entry["id"] for entry in ENTRIES}) >= 30
+
+
+def test_no_model_is_there_twice() -> None:
+    pairs = [(entry["id"], provider) for entry in ENTRIES for provider in entry["providers"]]
+    assert len(pairs) == len(set(pairs))
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_provider_is_reached_with_a_key(name: str) -> None:
+    provider = PROVIDERS[name]
+    assert is_https(provider["base_url"])
+    assert provider["api_key_env"] == f"{name.upper()}_API_KEY"
+    assert any(name in entry["providers"] for entry in ENTRIES), "it has no model"
+
+
+def test_every_listed_name_reaches_its_provider() -> None:
+    """Also ids such as openai/gpt-oss-120b, which is not a model of our provider openai."""
+    infos = [info for info in listed(KEYS) if info.provider != "local"]
+    assert all(info.available for info in infos)
+    assert len({info.id for info in infos}) == len(infos)
+    routes = resolved([info.id for info in infos], KEYS)
+    expected = {(p, f"{p}/{entry['id']}") for entry in ENTRIES for p in entry["providers"]}
+    assert {(info.provider, route) for info, route in zip(infos, routes, strict=True)} == expected
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_one_key_is_enough_to_name_no_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headwater.providers.local.available", lambda name: False)
+    [route] = resolved([None], {PROVIDERS[name]["api_key_env"]: "key"})
+    first = next(entry["id"] for entry in ENTRIES if name in entry["providers"])
+    assert route == f"{name}/{first}"
