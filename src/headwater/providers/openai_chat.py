@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +21,14 @@ from headwater.events import (
 )
 from headwater.generation import GenerationRequest
 from headwater.providers.base import Finish, Outcome
+from headwater.providers.chat_chunk import (
+    Choice,
+    Chunk,
+    ToolCall,
+    decode,
+    decode_leniently,
+    usage_of,
+)
 from headwater.providers.failures import http_failure, stream_failure
 from headwater.providers.text import Surrogates
 from headwater.sse import Decoder, Message, SSEError
@@ -36,56 +42,6 @@ _REASONS: Final[dict[str, FinishReason]] = {
     "function_call": "tool-calls",
     "content_filter": "content-filter",
 }
-
-
-# Only the members that are used: what is not named here is skipped without being built.
-
-
-class _Function(msgspec.Struct, gc=False):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _ToolCall(msgspec.Struct, gc=False):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Delta(msgspec.Struct, gc=False):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None  # OpenRouter's, Groq's and newer vLLM's name for it
-    refusal: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    delta: _Delta | None = None
-    message: _Delta | None = None  # an upstream that ignored `stream: true`
-    finish_reason: str | None = None
-
-
-class _Details(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
-    cached_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int = 0
-    completion_tokens: int | None = None
-    completion_tokens_details: _Details | None = None
-    prompt_tokens_details: _Details | None = None
-
-
-class _Chunk(msgspec.Struct, gc=False):
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    error: Any = None
-    object: str | None = None
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class ChatCompletionsParser:
@@ -172,9 +128,10 @@ class ChatCompletionsParser:
             self._close(events)
             return
         try:
-            chunk: _Chunk | None = _decode(message.data)
+            chunk: Chunk | None = decode(message.data)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            chunk = self._read(message.data)
+            self._surrogates = self._surrogates or Surrogates()
+            chunk = decode_leniently(message.data)
         if chunk is None:
             # An unfinished last event is what a cut leaves, not a fault of its own.
             if not (last and self._is_stream):
@@ -185,32 +142,15 @@ class ChatCompletionsParser:
             self._fail(stream_failure(self._provider, message.data))
             return
         if chunk.usage is not None:
-            self.usage = _usage(chunk.usage)
+            self.usage = usage_of(chunk.usage)
         # An empty list is Azure's preamble or the chunk with the usage; one stream has one choice.
         if chunk.choices:
             self._choice(chunk.choices[0], events)
 
-    def _read(self, data: bytes) -> _Chunk | None:
-        """A chunk that msgspec refused, or None when it is not JSON at all.
-
-        It refuses lone surrogates and invalid UTF-8, which providers do send where they cut a
-        character in two; the standard library reads them.
-        """
-        try:
-            value = json.loads(data.decode(errors="replace"))
-            if not isinstance(value, dict):
-                return None
-            self._surrogates = self._surrogates or Surrogates()
-            return msgspec.convert(value, _Chunk, strict=False)
-        except msgspec.ValidationError:
-            return _fitting(value)
-        except (ValueError, RecursionError):
-            return None
-
     def _whole_text(self, kind: str, text: str) -> str:
         return text if self._surrogates is None else self._surrogates.clean(kind, text)
 
-    def _choice(self, choice: _Choice, events: list[Event]) -> None:
+    def _choice(self, choice: Choice, events: list[Event]) -> None:
         delta = choice.delta or choice.message
         if delta is not None:
             reasoning = delta.reasoning_content or delta.reasoning
@@ -228,7 +168,7 @@ class ChatCompletionsParser:
         elif choice.finish_reason:
             self._reason = _REASONS.get(choice.finish_reason, "stop")
 
-    def _tool_call(self, call: _ToolCall, events: list[Event]) -> None:
+    def _tool_call(self, call: ToolCall, events: list[Event]) -> None:
         name = call.function.name if call.function else None
         arguments = call.function.arguments if call.function else None
         index = call.index
@@ -295,39 +235,3 @@ class ChatCompletions:
         self, provider: str, status: int, headers: Mapping[str, str], body: bytes
     ) -> HeadwaterError:
         return http_failure(provider, status, headers, body)
-
-
-def _fitting(value: dict[str, Any]) -> _Chunk | None:
-    """What can be read of a chunk with odd members; None when its text cannot.
-
-    A hole in an answer that seems whole would be worse than an error.
-    """
-    chunk = _Chunk(error=value.get("error"))
-    with suppress(msgspec.ValidationError):
-        chunk.usage = msgspec.convert(value.get("usage"), _Usage | None, strict=False)
-    try:
-        chunk.choices = [_fitting_choice(choice) for choice in value.get("choices") or ()]
-    except (AttributeError, TypeError, msgspec.ValidationError):
-        return chunk if chunk.error else None
-    return chunk
-
-
-def _fitting_choice(choice: dict[str, Any]) -> _Choice:
-    """Members such as `"refusal": false` say nothing, whatever their type."""
-    kept = {name: value for name, value in choice.items() if value}
-    for name in ("delta", "message"):
-        if name in kept:
-            kept[name] = {key: value for key, value in kept[name].items() if value}
-    return msgspec.convert(kept, _Choice, strict=False)
-
-
-def _usage(usage: _Usage) -> Usage:
-    answered = usage.completion_tokens_details or _Details()
-    asked = usage.prompt_tokens_details or _Details()
-    reasoning, cached = answered.reasoning_tokens, asked.cached_tokens
-    return Usage(
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens or 0,
-        reasoning_tokens=msgspec.UNSET if reasoning is None else reasoning,
-        cached_tokens=msgspec.UNSET if cached is None else cached,
-    )
