@@ -3,7 +3,8 @@
  *     upstream PORT
  *
  * The name of the model says what is sent: `burst-N` is N tokens as fast as they are taken, about a
- * hundred in a write; `burst-N-K` has K in a write; `paced-N-R` is N tokens at R a second, the first at once; `quiet` is one token and then silence.
+ * hundred in a write, and `burst-N-K` K in a write; `paced-N-R` is N tokens at R a second, the first
+ * at once; `quiet` is one token and then silence.
  * Every token is one event in a chunk of about 250 bytes, and its text is `@MICROSECONDS `: the time
  * at which it was written.
  */
