@@ -83,6 +83,15 @@ class StreamProtocol(HttpToolsProtocol):
         self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
 
+    def on_response_complete(self) -> None:
+        self.scope.pop("extensions", None)  # what leads from the scope back to here
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.scope is not None:
+            self.scope.pop("extensions", None)
+        super().connection_lost(exc)
+
     def _make_sink(self, cycle: RequestResponseCycle, gone: asyncio.Future[None]) -> TransportSink:
         self._sink = TransportSink(cycle, gone)
         return self._sink

@@ -107,7 +107,7 @@ class Feed:
             for watch in self._watchers.copy():
                 watch(batch)
         if batch.terminal:
-            self._on_end()
+            self._end()
 
     def fail(self, event: StreamError) -> None:
         """Tell the readers of an end that the log cannot hold: it goes out without a position."""
@@ -119,7 +119,12 @@ class Feed:
         batch = Batch(self.position, self.position, (event,), (payload,), True)
         for watch in self._watchers.copy():
             watch(batch)
-        self._on_end()
+        self._end()
+
+    def _end(self) -> None:
+        # Their owner has this feed: kept, the two would be a circle that only the collector undoes.
+        on_end, self._on_end, self._on_readers = self._on_end, _nothing, _nothing
+        on_end()
 
     def watch(self, watcher: Callable[[Batch], None]) -> Callable[[], None]:
         """Be told of every batch; the answer ends it. Not a reader: it keeps nothing alive."""
@@ -162,3 +167,7 @@ class Feed:
             if view.key == key:
                 return view
         return None
+
+
+def _nothing() -> None:
+    pass

@@ -159,9 +159,13 @@ class Producer:
 
     def _terminate(self, event: StreamEnd | StreamError) -> None:
         self.ended = True
+        self._stop_deadlines()
+        self._append((event,), closes=True)
+
+    def _stop_deadlines(self) -> None:
         if self._deadlines is not None:
             self._deadlines.stop()
-        self._append((event,), closes=True)
+            self._deadlines = None  # it calls us: kept, it would be a circle
 
     def _timing(self) -> Timing:
         def since(at: float | None) -> float | None:
@@ -210,6 +214,5 @@ class Producer:
         log.error("stream %s: the store answered %s to an append", self._stream, result)
         self.ended = True
         self._source.cancel()
-        if self._deadlines is not None:
-            self._deadlines.stop()
+        self._stop_deadlines()
         self._feed.fail(self._error(StorageError("storage_failed", "The log cannot be written.")))

@@ -78,6 +78,22 @@ class Receiver(Protocol):
         """The body is whole, or the connection failed. Called once, and nothing after it."""
 
 
+class _Nobody:
+    """Whoever has left. Taking a receiver's place, it leaves no circle for the collector."""
+
+    def on_head(self, status: int, headers: Mapping[str, str]) -> None:
+        pass
+
+    def on_data(self, data: bytes) -> None:
+        pass
+
+    def on_end(self, error: UpstreamError | None) -> None:
+        pass
+
+
+NOBODY: Final[Receiver] = _Nobody()
+
+
 class Carrier(Protocol):
     """The connection that an exchange is on."""
 
@@ -138,11 +154,13 @@ class Exchange:
         """Tell the receiver, unless it has left or was told."""
         if not self.over:
             self.over = True
-            self.receiver.on_end(error)
+            receiver, self.receiver = self.receiver, NOBODY
+            receiver.on_end(error)
 
     def cancel(self) -> None:
         """Free the upstream at once; the receiver hears nothing more."""
         self.over = True
+        self.receiver = NOBODY
         if self.dialling is not None:
             self.dialling.cancel()
         if self.connection is not None:
@@ -151,5 +169,6 @@ class Exchange:
     def release(self) -> None:
         """The receiver has all it wants; the connection is kept if the response ends by itself."""
         self.over = True
+        self.receiver = NOBODY
         if self.connection is not None:
             self.connection.linger()
