@@ -85,7 +85,7 @@ class ConfigurationError(HeadwaterError):
     """A setting is unknown, of the wrong type, or contradicts another."""
 
     def __init__(self, message: str) -> None:
-        super().__init__("invalid_request", message)
+        super().__init__("internal", message)
 
 
 class RequestError(HeadwaterError):

@@ -275,8 +275,8 @@ class Models:
             answer = await fetch(self._client, request, _LIST_TIMEOUT_S)
             if answer.status != 200:
                 return []
-            self._upstream_ids = _ids(answer.body)
-        return self._upstream_ids
+            self._upstream_ids = _ids(answer.body) or None
+        return self._upstream_ids or []
 
 
 class _Listed(msgspec.Struct):

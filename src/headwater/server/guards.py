@@ -35,8 +35,8 @@ def check_site(request: Request, settings: ServerSettings) -> None:
     if origin is not None and origin in settings.cors_origins:
         return
     if site is None and origin is not None:
-        host = _hostname(origin.partition("://")[2])
-        if host in settings.allowed_hosts or host == _hostname(request.headers.get("host", "")):
+        place = origin.partition("://")[2]  # with its port: another port is another site's page
+        if place == request.headers.get("host") or _hostname(place) in settings.allowed_hosts:
             return
     raise RequestError(
         "A page of another site may not call this server; add its origin to server.cors_origins.",

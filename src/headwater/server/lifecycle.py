@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import signal
 import socket
 from collections.abc import Callable
 
@@ -51,6 +52,8 @@ def serve(
         timeout_graceful_shutdown=int(settings.server.drain_s + _LAST_BYTES_S) + 1,
     )
     server = _Server(config, settings, runtime, on_ready)
+    # uvicorn raises the signal that ended it once more; being asked to stop is not a failure.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[sock])
 
