@@ -303,7 +303,8 @@ def seconds(make: Callable[[int], bytes], size: int, step: int) -> float:
 )
 def test_time_is_linear(make: Callable[[int], bytes], size: int, step: int) -> None:
     once, twice = seconds(make, size, step), seconds(make, 2 * size, step)
-    # Linear is 2, quadratic 4; a fast run is all noise, hence the floor. The bound on the time is
-    # ten times what a slow machine needs.
-    assert twice < 3 * max(once, 0.005)
+    # Linear is 2, quadratic 4; a fast run is all noise, hence the floor, which copying what has
+    # come before at every feed would exceed ten times. The bound on the time is ten times what a
+    # slow machine needs.
+    assert twice < 3 * max(once, 0.1)
     assert twice < 20

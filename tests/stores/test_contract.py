@@ -70,7 +70,7 @@ class Driver:
     def append(
         self, stream: str, prev: Position, last: Position, data: bytes = b"x", closes: bool = False
     ) -> Appended:
-        """One append and what it came to, called back exactly once."""
+        """One append and what it came to: answered at once, or called back, exactly once."""
         answers: list[Appended] = []
 
         async def step() -> None:
@@ -81,7 +81,9 @@ class Driver:
                 if not answered.done():
                     answered.set_result(None)
 
-            self.store.append(stream, prev, last, data, closes, done)
+            at_once = self.store.append(stream, prev, last, data, closes, done)
+            if at_once is not None:
+                done(at_once)
             async with asyncio.timeout(10):
                 await answered
             await asyncio.sleep(0)
@@ -249,7 +251,10 @@ def test_appends_of_a_stream_are_answered_in_order(make: Make) -> None:
                     news.set()
 
                 prev = START if seq == 1 else Position(1, seq - 1)
-                store.store.append("s", prev, Position(1, seq), b"%d" % seq, seq == 200, done)
+                last, data = Position(1, seq), b"%d" % seq
+                at_once = store.store.append("s", prev, last, data, seq == 200, done)
+                if at_once is not None:
+                    done(at_once)
 
             for seq in range(1, 201):
                 append(seq)

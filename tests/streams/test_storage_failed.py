@@ -32,9 +32,9 @@ class FullDisk(MemoryStore):
         data: bytes,
         closes: bool,
         done: Callable[[Appended], None],
-    ) -> None:
+    ) -> Appended | None:
         if self.full:
-            return done("failed")
+            return "failed"
         return super().append(stream, prev, last, data, closes, done)
 
     async def read(self, stream: str, after: Position, limit: int) -> Sequence[Entry] | None:

@@ -156,8 +156,11 @@ class ChatCompletionsParser:
             reasoning = delta.reasoning_content or delta.reasoning
             if reasoning and (reasoning := self._whole_text("reasoning", reasoning)):
                 events.append(ReasoningDelta(reasoning))
-            if delta.content and (text := self._whole_text("text", delta.content)):
-                events.append(TextDelta(text))
+            content = delta.content
+            if content and self._surrogates is not None:
+                content = self._surrogates.clean("text", content)
+            if content:
+                events.append(TextDelta(content))
             if delta.refusal and (text := self._whole_text("refusal", delta.refusal)):
                 events.append(RefusalDelta(text))
             if delta.tool_calls:

@@ -62,6 +62,17 @@ class Decoder:
             chunk = self._strip_bom(chunk)
         if self._after_cr or b"\r" in chunk:
             chunk = self._only_lf(chunk)
+        # What most reads bring: one event of one line, whole, with none begun before it. The way
+        # below gives the same; this one spares a token half of the decoder's work.
+        if (
+            not self._size
+            and chunk.startswith(b"data: ")
+            and chunk.endswith(b"\n\n")
+            and chunk.find(b"\n") == len(chunk) - 2
+            and len(chunk) - 2 <= self._max
+        ):
+            self.last_event_id = self._id
+            return [Message(chunk[6:-2], "message", self._id)]
         cut = chunk.rfind(b"\n")
         if cut < 0:
             if chunk:

@@ -66,12 +66,13 @@ class Store(Protocol):
         data: bytes,
         closes: bool,
         done: Callable[[Appended], None],
-    ) -> None:
-        """Append one entry, checked in one step; `done` is called with what it came to.
+    ) -> Appended | None:
+        """Append one entry, checked in one step.
 
-        Requires that the stream exists, is open, is of `last`'s epoch and ends at `prev`. Calls
-        of one stream are answered in order. A callback, since a task an append would cost more
-        than the append.
+        A store that knows at once answers with what it came to; one that does not answers None
+        and calls `done` later, in order for one stream. A callback, since a task an append would
+        cost more than the append. Requires that the stream exists, is open, is of `last`'s epoch
+        and ends at `prev`.
         """
 
     async def record(self, stream: str) -> Record | None:

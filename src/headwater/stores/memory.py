@@ -61,12 +61,12 @@ class MemoryStore:
         data: bytes,
         closes: bool,
         done: Callable[[Appended], None],
-    ) -> None:
+    ) -> Appended | None:
         log = self._logs.get(stream)
         if log is None:
-            return done("gone")
+            return "gone"
         if log.last != prev or log.closed or last.epoch != log.epoch or last.seq <= prev.seq:
-            return done(_refusal(log, prev, last, data))
+            return _refusal(log, prev, last, data)
         log.entries.append(Entry(last, data))
         log.last = last
         size = len(data) + _ENTRY_BYTES
@@ -78,7 +78,7 @@ class MemoryStore:
             self._ended[stream] = log
         if self._bytes > self._max_bytes or closes:
             self._make_room()
-        return done("ok")
+        return "ok"
 
     async def record(self, stream: str) -> Record | None:
         log = self._find(stream)

@@ -54,14 +54,6 @@ class View:
         # Made anew when somebody comes or goes, so that it can be walked while readers leave.
         self.readers: tuple[Reader, ...] = ()
 
-    def deliver(self, frames: bytes, position: Position, ended: bool) -> None:
-        for reader in self.readers:
-            try:
-                reader.deliver(frames, position, ended)
-            except Exception:  # one reader's fault is not the stream's, nor another reader's
-                log.exception("a reader failed")
-                reader.fail()
-
 
 class Feed:
     """Hands what was stored to the views, and counts who reads.
@@ -95,14 +87,20 @@ class Feed:
 
     def publish(self, batch: Batch) -> None:
         """Hand over what the store has taken."""
-        if self.position == START:
-            self.opening = batch
-        self.position = batch.last
-        self.ended = batch.terminal
         first = batch.first
+        if first.epoch:
+            if self.position == START:
+                self.opening = batch
+            self.position = batch.last
+        self.ended = batch.terminal
         for view in self._views:
             frames = view.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
-            view.deliver(frames, batch.last, batch.terminal)
+            for reader in view.readers:
+                try:
+                    reader.deliver(frames, self.position, batch.terminal)
+                except Exception:  # one reader's fault is not the stream's, nor another reader's
+                    log.exception("a reader failed")
+                    reader.fail()
         if self._watchers:
             for watch in self._watchers.copy():
                 watch(batch)
@@ -111,15 +109,7 @@ class Feed:
 
     def fail(self, event: StreamError) -> None:
         """Tell the readers of an end that the log cannot hold: it goes out without a position."""
-        self.ended = True
-        payload = encode(event)
-        for view in self._views:
-            frames = view.fold.step(event, payload, b"")
-            view.deliver(frames, self.position, True)
-        batch = Batch(self.position, self.position, (event,), (payload,), True)
-        for watch in self._watchers.copy():
-            watch(batch)
-        self._end()
+        self.publish(Batch(START, START, (event,), (encode(event),), True))
 
     def _end(self) -> None:
         # Their owner has this feed: kept, the two would be a circle that only the collector undoes.

@@ -199,11 +199,18 @@ class Producer:
         if len(events) > 1:
             last = Position(prev.epoch, prev.seq + len(events))
         self._position = last
-        self._pending.append(Batch(first, last, events, payloads, closes))
+        batch = Batch(first, last, events, payloads, closes)
         before = prev if prev.seq else START
-        self._store.append(self._stream, before, last, data, closes, self._appended)
+        result = self._store.append(self._stream, before, last, data, closes, self._appended)
+        if result == "ok":
+            self._feed.publish(batch)
+        else:
+            self._pending.append(batch)
+            if result is not None:
+                self._appended(result)
 
     def _appended(self, result: Appended) -> None:
+        """What the store says of the append that has waited longest."""
         batch = self._pending.popleft()
         if result in ("ok", "duplicate"):
             self._feed.publish(batch)

@@ -46,10 +46,13 @@ class Fold:
     def render(
         self, epoch: int, seq: int, events: Sequence[Event], payloads: Sequence[bytes]
     ) -> bytes:
-        """The frames of consecutive events, the first of which has the number `seq`."""
+        """The frames of consecutive events, the first of which has the number `seq`.
+
+        Epoch 0 is for an event that has no position: its frames have no id.
+        """
         step = self.step
         if len(events) == 1:
-            return step(events[0], payloads[0], b"id: %d-%d\n" % (epoch, seq))
+            return step(events[0], payloads[0], b"id: %d-%d\n" % (epoch, seq) if epoch else b"")
         return b"".join(
             [
                 step(event, payload, b"id: %d-%d\n" % (epoch, number))
