@@ -50,8 +50,10 @@ WORKLOADS: Final = [
     ),
     Workload(
         "burst",
-        "streams of 200 tokens as fast as they go, 16 at a time: for 2 s, or 96 of them (10 s)",
-        "burst-200",
+        # Ten to a write: a provider that is ahead of its reader sends a few at once, not hundreds.
+        "streams of 200 tokens as fast as they go, ten to a write of the upstream, 16 streams at a "
+        "time: for 2 s, or 96 of them (10 s)",
+        "burst-200-10",
         Shape(96, 16, 0, 200, limit_s=10),
         boxed=True,
         stretch_s=2.0,
