@@ -649,6 +649,8 @@ CROSS = [
     {"Origin": "http://127.0.0.1@evil.example"},
     {"Origin": "\xff"},
     {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
+    {"Origin": "http://127.0.0.1"},  # another port of this machine
+    {"Origin": "http://127.0.0.1:1"},
 ]
 
 
@@ -679,11 +681,12 @@ def test_a_page_of_another_site(
         {"Sec-Fetch-Site": "same-origin"},
         {"Sec-Fetch-Site": "none"},
         {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"},
-        {"Origin": "http://127.0.0.1"},
+        {"Origin": "http://127.0.0.1:PORT"},
         {},
     ],
 )
 def test_our_own_page(server: Served, headers: dict[str, str]) -> None:
+    headers = {name: value.replace("PORT", str(server.port)) for name, value in headers.items()}
     assert ask(server.port, "/stream", {"prompt": "hi"}, headers).status == 200
 
 
