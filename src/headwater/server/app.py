@@ -111,12 +111,12 @@ class App:
             await send(message)
 
         try:
-            self._guard(request)
+            self._guard(request, path)
             await self._router(scope, receive, send_with_id)
         except HeadwaterError as error:
             if started:
                 raise
-            response = error_response(_wire_of(request), error, request_id)
+            response = error_response(_wire_of(path), error, request_id)
             await response(scope, receive, send_with_id)
         except HTTPException as refused:
             response = _refusal(request, path, refused, request_id)
@@ -126,11 +126,10 @@ class App:
                 raise
             log.exception("request %s failed", request_id)
             failed = HeadwaterError("internal", "Something went wrong here; it is in the log.")
-            response = error_response(_wire_of(request), failed, request_id)
+            response = error_response(_wire_of(path), failed, request_id)
             await response(scope, receive, send_with_id)
 
-    def _guard(self, request: Request) -> None:
-        path = _path(request.scope)
+    def _guard(self, request: Request, path: str) -> None:
         if self._guarded:
             check_host(request, self._settings.server)
         if path not in OPEN and not path.startswith("/assets/"):
@@ -142,8 +141,8 @@ def _path(scope: Scope) -> str:
     return path.removeprefix(scope.get("root_path", "")) or "/"
 
 
-def _wire_of(request: Request) -> Wire:
-    return WIRES["openai" if _path(request.scope) == "/v1/chat/completions" else "native"]
+def _wire_of(path: str) -> Wire:
+    return WIRES["openai" if path == "/v1/chat/completions" else "native"]
 
 
 def _request_id(headers: Headers) -> str:
@@ -157,7 +156,7 @@ def _refusal(request: Request, path: str, refused: HTTPException, request_id: st
         error = _nothing_at(path)
     else:
         error = RequestError(f"{request.method} is not for {path[:200]!r}.")
-    response = error_response(_wire_of(request), error, request_id)
+    response = error_response(_wire_of(path), error, request_id)
     response.status_code = refused.status_code
     response.headers.update(refused.headers or {})
     return response
