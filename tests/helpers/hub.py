@@ -57,7 +57,8 @@ class BucketSink:
         self.room -= 1
         return self.room > 0
 
-    def close(self) -> None:
+    def close(self, data: bytes = b"") -> None:
+        self.data += data
         self.closed = True
 
     def abort(self) -> None:

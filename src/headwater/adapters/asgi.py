@@ -87,7 +87,9 @@ class AsgiSink:
         self._rouse()
         return self._size < HIGH_WATER
 
-    def close(self) -> None:
+    def close(self, data: bytes = b"") -> None:
+        if data:
+            self._pending.append(data)
         self._closed = True
         self._rouse()
 

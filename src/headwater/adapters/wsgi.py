@@ -40,7 +40,9 @@ class WsgiSink:
         self._waiter.wake()
         return self._size < HIGH_WATER
 
-    def close(self) -> None:
+    def close(self, data: bytes = b"") -> None:
+        if data:
+            self._pending.append(data)
         self.ended = True
         self._waiter.wake()
 

@@ -37,8 +37,8 @@ class Receiver(Protocol):
     def alive(self, data: bool) -> None:
         """The upstream sent something that makes no event: data, or only comments."""
 
-    def end(self, outcome: Outcome) -> None:
-        """The generation is over. Called once, and nothing after it."""
+    def end(self, outcome: Outcome, events: Sequence[Event] = ()) -> None:
+        """The generation is over, with what its last read brought. Nothing is called after it."""
 
 
 class Source(Protocol):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final, Protocol
 
 from headwater.errors import HeadwaterError, UpstreamError
-from headwater.events import Usage
+from headwater.events import Event, Usage
 from headwater.generation import GenerationRequest
 from headwater.providers.base import Dialect, Parser, Receiver, Source
 from headwater.providers.failures import redact
@@ -120,22 +120,19 @@ class HttpSource:
             return
         before = parser.messages
         events = parser.feed(data)
-        if events:
+        if parser.closed:
+            self._finish(parser, events)
+        elif events:
             receiver.events(events)
         else:
             receiver.alive(parser.messages > before)
-        if parser.closed:
-            self._finish(parser)
 
     def on_end(self, error: UpstreamError | None) -> None:
         receiver, parser = self._receiver, self._parser
         if receiver is None:
             return
         if parser is not None:
-            events = parser.end()
-            if events:
-                receiver.events(events)
-            self._finish(parser)
+            self._finish(parser, parser.end())
         elif error is not None:
             self._end(error)
         else:
@@ -143,14 +140,14 @@ class HttpSource:
                 self._dialect.failure(self._provider, self._status, self._headers, self._refusal)
             )
 
-    def _finish(self, parser: Parser) -> None:
+    def _finish(self, parser: Parser, events: Sequence[Event]) -> None:
         receiver, self._receiver = self._receiver, None
         if self._exchange is not None:
             self._exchange.release()
         if receiver is not None and parser.outcome is not None:
             if isinstance(parser.outcome, HeadwaterError):
                 parser.outcome.message = self._safe(parser.outcome.message)
-            receiver.end(parser.outcome)
+            receiver.end(parser.outcome, events)
 
     def _end(self, error: HeadwaterError) -> None:
         receiver, self._receiver = self._receiver, None

@@ -138,10 +138,7 @@ def _in_thread(run: Callable[[], None]) -> None:
 
 
 def _finish(receiver: Receiver, converter: Converter) -> None:
-    rest = converter.rest()
-    if rest:
-        receiver.events(rest)
-    receiver.end(Finish("stop"))
+    receiver.end(Finish("stop"), converter.rest())
 
 
 def _failure(error: BaseException) -> Outcome:

@@ -89,9 +89,9 @@ class TapeSource:
                 end = UpstreamError(event.code, event.message, retryable=event.retryable)
             elif not isinstance(event, StreamStart):
                 events.append(event)
+        if end is not None:
+            receiver.end(end, events)
+            return
         if events:
             receiver.events(events)
-        if end is not None:
-            receiver.end(end)
-        else:
-            self._wait(receiver)
+        self._wait(receiver)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from headwater.errors import RequestError
 from headwater.settings import ServerSettings
@@ -49,16 +50,18 @@ async def read_json(request: Request, max_bytes: int) -> dict[str, Any]:
 
     `RequestError` when it is too large (found while reading), not JSON, or not an object.
     """
-    body = bytearray()
     if int(request.headers.get("content-length", "0") or 0) > max_bytes:
         raise _too_large(max_bytes)
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
-                raise _too_large(max_bytes)
-    except ClientDisconnect:
-        raise RequestError("The request broke off.") from None
+    body = bytearray()
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise RequestError("The request broke off.")
+        body += message.get("body", b"")
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        more = message.get("more_body", False)
     try:
         value = msgspec.json.decode(body)
     except RecursionError:
@@ -76,6 +79,7 @@ def _too_large(max_bytes: int) -> RequestError:
     )
 
 
+@lru_cache(maxsize=64)
 def _hostname(netloc: str) -> str:
     try:
         return urlsplit(f"//{netloc}").hostname or ""

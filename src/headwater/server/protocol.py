@@ -117,12 +117,14 @@ class TransportSink:
         self._transport.write(data)
         return not self._flow.write_paused
 
-    def close(self) -> None:
+    def close(self, data: bytes = b"") -> None:
         cycle = self._cycle
         if cycle.disconnected or cycle.response_complete or self._transport.is_closing():
             return
         if self._chunked:
-            self._transport.write(b"0\r\n\r\n")
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        if data:
+            self._transport.write(data)
         # What uvicorn's own `send` does after the last part of a body.
         cycle.response_complete = True
         cycle.message_event.set()

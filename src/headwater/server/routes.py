@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from headwater.adapters.reading import find, prefers_json
 from headwater.adapters.response import StreamResponse, json_response, reading_response
@@ -26,8 +27,6 @@ _LISTED: Final = 100
 # A day: longer is "continue".
 _MAX_GRACE_S: Final = 86_400.0
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
 
 class Routes:
     """The endpoints of one server."""
@@ -42,9 +41,9 @@ class Routes:
     def routes(self) -> list[Route]:
         """What Starlette routes."""
         return [
-            Route("/stream", self._generate(WIRES["plain"]), methods=["POST"]),
-            Route("/v1/streams", self._generate(WIRES["native"]), methods=["POST"]),
-            Route("/v1/chat/completions", self._generate(WIRES["openai"]), methods=["POST"]),
+            Route("/stream", Generating(self, WIRES["plain"]), methods=["POST"]),
+            Route("/v1/streams", Generating(self, WIRES["native"]), methods=["POST"]),
+            Route("/v1/chat/completions", Generating(self, WIRES["openai"]), methods=["POST"]),
             Route("/v1/streams", self.list_streams, methods=["GET"]),
             Route("/v1/streams/{stream}", self.read, methods=["GET"]),
             Route("/v1/streams/{stream}", self.stop, methods=["DELETE"]),
@@ -53,32 +52,30 @@ class Routes:
             Route("/readyz", self.ready, methods=["GET"]),
         ]
 
-    def _generate(self, wire: Wire) -> Endpoint:
-        async def generate(request: Request) -> Response:
-            asked_at = time.monotonic()
-            principal = await self._auth.principal(request, generates=True)
-            body = await read_json(request, self._settings.server.max_body_bytes)
-            asked = wire.parse(body)
-            options = wire.options(body)
-            whole = not asked.stream or (
-                wire.name == "native" and prefers_json(request.headers.get("accept", ""))
+    async def generate(self, request: Request, wire: Wire) -> Response:
+        """A request in `wire`'s shape: the stream that it asks for, or its whole answer."""
+        asked_at = time.monotonic()
+        principal = await self._auth.principal(request, generates=True)
+        body = await read_json(request, self._settings.server.max_body_bytes)
+        asked = wire.parse(body)
+        options = wire.options(body)
+        whole = not asked.stream or (
+            wire.name == "native" and prefers_json(request.headers.get("accept", ""))
+        )
+        on_disconnect = _on_disconnect(request, "cancel" if whole else wire.on_disconnect)
+
+        async def begin() -> Opened:
+            runtime = self._runtime()
+            stream = await runtime.generate(
+                asked,
+                principal=principal,
+                on_disconnect=on_disconnect,
+                asked_at=asked_at,
+                spoken=(wire.name, options),
             )
-            on_disconnect = _on_disconnect(request, "cancel" if whole else wire.on_disconnect)
+            return Opened(runtime.hub, stream.record, stream)
 
-            async def begin() -> Opened:
-                runtime = self._runtime()
-                stream = await runtime.generate(
-                    asked,
-                    principal=principal,
-                    on_disconnect=on_disconnect,
-                    asked_at=asked_at,
-                    spoken=(wire.name, options),
-                )
-                return Opened(runtime.hub, stream.record, stream)
-
-            return StreamResponse(begin, wire, options=options, whole=whole)
-
-        return generate
+        return StreamResponse(begin, wire, options=options, whole=whole)
 
     async def read(self, request: Request) -> Response:
         """`GET /v1/streams/{id}`: all of it, or what follows a position, then live to the end."""
@@ -145,6 +142,21 @@ class Routes:
         if self._runtime().hub.draining:
             raise HeadwaterError("overloaded", "The server is stopping.")
         return json_response({"status": "ready"})
+
+
+class Generating:
+    """`Routes.generate` as an ASGI application.
+
+    What Starlette wraps around a function, to answer its exceptions, `App` does for every route.
+    """
+
+    def __init__(self, routes: Routes, wire: Wire) -> None:
+        self._routes = routes
+        self._wire = wire
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._routes.generate(Request(scope, receive), self._wire)
+        await response(scope, receive, send)
 
 
 def _on_disconnect(request: Request, default: OnDisconnect) -> OnDisconnect:

@@ -40,7 +40,8 @@ class Deadlines:
         self._loop = asyncio.get_running_loop()
         self._began = self.data_at = self._comment_at = self._loop.time()
         self.first = True
-        self._timer = self._loop.call_at(self._due()[0], self._check)
+        first = self._began + min(limits.first_token_s, limits.total_s)
+        self._timer = self._loop.call_at(first, self._check)
 
     def alive(self, data: bool) -> None:
         """Something has come that makes no event: data, or only comments."""

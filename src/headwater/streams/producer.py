@@ -133,13 +133,15 @@ class Producer:
         if self._deadlines is not None:
             self._deadlines.alive(data)
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome, events: Sequence[Event] = ()) -> None:
         if self.ended:
             return
+        if events and self._first_at is None:
+            self._first_at = time.monotonic()
         if isinstance(outcome, HeadwaterError):
-            self._terminate(self._error(outcome))
+            self._terminate(self._error(outcome), events)
         else:
-            self._close(outcome.reason, outcome.usage)
+            self._close(outcome.reason, outcome.usage, events)
 
     # the end
 
@@ -154,13 +156,15 @@ class Producer:
             error.code, error.message, error.retryable, self._source.usage, self._timing()
         )
 
-    def _close(self, reason: FinishReason, usage: Usage | None) -> None:
-        self._terminate(StreamEnd(reason, usage, self._timing()))
+    def _close(
+        self, reason: FinishReason, usage: Usage | None, events: Sequence[Event] = ()
+    ) -> None:
+        self._terminate(StreamEnd(reason, usage, self._timing()), events)
 
-    def _terminate(self, event: StreamEnd | StreamError) -> None:
+    def _terminate(self, event: StreamEnd | StreamError, before: Sequence[Event] = ()) -> None:
         self.ended = True
         self._stop_deadlines()
-        self._append((event,), closes=True)
+        self._append((*before, event), closes=True)
 
     def _stop_deadlines(self) -> None:
         if self._deadlines is not None:

@@ -34,8 +34,8 @@ class Sink(Protocol):
     def write(self, data: bytes) -> bool:
         """Take these bytes, always. False: no more, please, until `on_ready` is called."""
 
-    def close(self) -> None:
-        """The response is whole."""
+    def close(self, data: bytes = b"") -> None:
+        """The response is whole, with these last bytes."""
 
     def abort(self) -> None:
         """The response cannot go on; cut the connection, so that the reader knows."""
@@ -107,13 +107,13 @@ class Subscriber:
     def deliver(self, frames: bytes, position: Position, ended: bool) -> None:
         """`feed.Reader`: what was just stored, in this wire."""
         self._folded = position
-        if frames:
+        if ended:
+            self._finish(frames)
+        elif frames:
             self._written_at = self._time()
-            if not self._sink.write(frames) and not ended:
+            if not self._sink.write(frames):
                 self._full = True
                 self._part()
-        if ended:
-            self._finish()
 
     def fail(self) -> None:
         """`feed.Reader`: cut the connection, so that the reader knows."""
@@ -221,9 +221,9 @@ class Subscriber:
             self._fold.render(epoch, first, events[:known], payloads[:known])
         return self._fold.render(epoch, first + known, events[known:], payloads[known:])
 
-    def _finish(self) -> None:
+    def _finish(self, frames: bytes = b"") -> None:
         if not self._over:
-            self._sink.close()
+            self._sink.close(frames)
             self.leave()
 
     def _beat(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ import msgspec
 
 from headwater.errors import ConfigurationError, UpstreamError
 
-_FORBIDDEN: Final = re.compile(r"[\r\n\0]|[^\0-\xff]")
+_FORBIDDEN: Final = re.compile(r"[\r\n]|[^\0-\xff]")
 
 
 class Origin(NamedTuple):
@@ -40,12 +41,7 @@ class Request(msgspec.Struct, frozen=True):
 
     def split(self) -> tuple[Origin, str]:
         """The origin and the request target of `url`; `ConfigurationError` when it is not one."""
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(f"{self.url!r} is not an http or https URL")
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return Origin(parts.scheme, parts.hostname, port), target
+        return _split(self.url)
 
     def head(self, origin: Origin, target: str) -> bytes:
         """The request's head as bytes; `ConfigurationError` when a header cannot be sent."""
@@ -58,11 +54,23 @@ class Request(msgspec.Struct, frozen=True):
         ]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         # A key pasted with its line end is the usual cause. Its text is in no message.
-        if any(_FORBIDDEN.search(line) for line in lines):
+        text = "\0".join(lines)
+        if text.count("\0") >= len(lines) or _FORBIDDEN.search(text):
             raise ConfigurationError(
                 "a header for an upstream holds a character that cannot be sent; look at its key"
             )
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        return (text.replace("\0", "\r\n") + "\r\n\r\n").encode("latin-1")
+
+
+@lru_cache(maxsize=256)
+def _split(url: str) -> tuple[Origin, str]:
+    """A process asks few URLs, and asks them again and again."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(f"{url!r} is not an http or https URL")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Origin(parts.scheme, parts.hostname, port), target
 
 
 class Receiver(Protocol):
