@@ -1,7 +1,8 @@
-"""What a store is: a log a stream, bytes a entry, one checked step to append.
+"""What a store is: a log a stream, bytes an entry, one checked step to append.
 
 A store holds bytes and never looks into them. An entry holds what one read of an upstream brought,
-under the position of its last event.
+under the position of its last event. A shared store also says which processes live, and carries
+notes between them.
 """
 
 from __future__ import annotations
@@ -19,11 +20,20 @@ from headwater.position import Position
 Appended = Literal["ok", "duplicate", "fenced", "gap", "closed", "gone", "failed"]
 
 
+#: What one process tells another about a stream. `wake`: its log has grown. `here`: I have readers
+#: of it. `left`: I have none any more. `stop`: end it.
+Note = Literal["wake", "here", "left", "stop"]
+
+#: Called with the note, the stream, and the process that sent it.
+OnNote = Callable[[Note, str, str], None]
+
+
 class Record(msgspec.Struct, frozen=True):
     """What is known of a stream besides its log. `created` is Unix time in seconds, for display.
 
     `spoken` is the wire that the stream was begun in and its options: a resume in that wire wants
-    the same ones.
+    the same ones. `node` is the process that owns the stream; `label` something that it can be
+    found again by.
     """
 
     stream: str
@@ -32,10 +42,15 @@ class Record(msgspec.Struct, frozen=True):
     created: int
     route: str | None = None
     spoken: tuple[str, tuple[Any, ...]] | None = None
+    node: str = ""
+    label: str | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """`data` holds the events after the entry before it, one a line, up to `last`."""
+    """`data` holds the events after the entry before it, one a line, up to `last`.
+
+    It is empty in the entry `EPOCH-0` with which another process took the stream over.
+    """
 
     last: Position
     data: bytes
@@ -53,10 +68,21 @@ class Tail(msgspec.Struct, frozen=True, gc=False):
 
 
 class Store(Protocol):
-    """Append, read from a position, expiry. One contract suite runs on every store."""
+    """Append, read from a position, take over, expire. One contract suite runs on every store.
+
+    Asynchronous methods raise `StorageError` (`store_unavailable`) when the store cannot be asked.
+    """
+
+    #: This process, for the others; never used before.
+    node: str
+    #: Whether other processes may read and write the same logs.
+    shared: bool
+
+    async def open(self, on_note: OnNote) -> None:
+        """Connect and take a lease. Called once, before anything else."""
 
     async def create(self, record: Record) -> None:
-        """Begin an empty log in epoch 1; `StorageError` when it cannot be kept."""
+        """Begin an empty log in epoch 1, which this process owns."""
 
     def append(
         self,
@@ -88,6 +114,37 @@ class Store(Protocol):
 
     async def list(self, principal: str | None, limit: int) -> Sequence[Record]:
         """The principal's streams, newest first."""
+
+    async def labelled(self, label: str, limit: int) -> Sequence[Record]:
+        """The streams with this label, newest first."""
+
+    async def claim(self, key: str, value: str) -> str:
+        """Let `key` stand for `value` unless it stands for another already; what it stands for.
+
+        Kept for as long as a log that ends now.
+        """
+
+    async def disclaim(self, key: str) -> None:
+        """Let `key` stand for nothing."""
+
+    # what only a shared store has work with
+
+    def send(self, node: str, note: Note, stream: str) -> None:
+        """Tell another process something. A hint: it may be lost, the log is the truth."""
+
+    async def beat(self) -> None:
+        """Renew this process's lease, and drop what has expired. Called every second."""
+
+    async def orphans(self) -> Sequence[Record]:
+        """Open streams whose owner's lease has run out."""
+
+    async def takeover(self, stream: str, node: str) -> Tail | None:
+        """Own an open stream in place of `node`, in one step: its log goes on at `EPOCH+1-0`, and
+        nothing of an earlier epoch can be appended. None when it is not open, or not `node`'s.
+        """
+
+    async def release(self) -> None:
+        """End this process's lease now: others may take over what it still owns."""
 
     async def aclose(self) -> None:
         """Give back what the store holds."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from headwater.position import START, Position
-from headwater.stores.base import Appended, Entry, Record, Tail
+from headwater.stores.base import Appended, Entry, Note, OnNote, Record, Tail
 
 # How many logs that had to make room are remembered as such, to be told from unknown ones.
 _REMEMBERED: Final = 4096
@@ -40,16 +43,26 @@ class MemoryStore:
     logs that ended first go first. A log that still runs is never dropped.
     """
 
+    shared = False
+
     def __init__(self, *, ttl_s: float = 3600.0, max_bytes: int = 256 * 1024 * 1024) -> None:
+        self.node = secrets.token_hex(8)
         self._ttl_s = ttl_s
         self._max_bytes = max_bytes
         self._bytes = 0
         self._logs: dict[str, _Log] = {}
         self._ended: OrderedDict[str, _Log] = OrderedDict()
         self._trimmed: OrderedDict[str, _Log] = OrderedDict()
+        self._labels: dict[str, list[str]] = {}
+        self._claims: OrderedDict[str, tuple[str, float]] = OrderedDict()
+
+    async def open(self, on_note: OnNote) -> None:
+        """There is nobody to hear from."""
 
     async def create(self, record: Record) -> None:
         log = self._logs[record.stream] = _Log(record)
+        if record.label is not None:
+            self._labels.setdefault(record.label, []).append(record.stream)
         self._bytes += log.size
         self._make_room()
 
@@ -109,6 +122,42 @@ class MemoryStore:
                     break
         return records
 
+    async def labelled(self, label: str, limit: int) -> Sequence[Record]:
+        self._make_room()
+        streams = reversed(self._labels.get(label, ()))
+        return [self._logs[stream].record for stream in streams][:limit]
+
+    async def claim(self, key: str, value: str) -> str:
+        now = asyncio.get_running_loop().time()
+        while self._claims and next(iter(self._claims.values()))[1] <= now:
+            self._claims.popitem(last=False)
+        return self._claims.setdefault(key, (value, now + self._ttl_s))[0]
+
+    async def disclaim(self, key: str) -> None:
+        self._claims.pop(key, None)
+
+    def send(self, node: str, note: Note, stream: str) -> None:
+        """There is nobody to tell."""
+
+    async def beat(self) -> None:
+        self._make_room()
+
+    async def orphans(self) -> Sequence[Record]:
+        return []
+
+    async def takeover(self, stream: str, node: str) -> Tail | None:
+        log = self._logs.get(stream)
+        if log is None or log.closed or log.record.node != node:
+            return None
+        log.record = msgspec.structs.replace(log.record, node=self.node)
+        log.epoch += 1
+        log.last = Position(log.epoch, 0)
+        log.entries.append(Entry(log.last, b""))
+        return Tail(log.last, False)
+
+    async def release(self) -> None:
+        """Nobody could take anything over."""
+
     async def aclose(self) -> None:
         """Nothing is held beyond memory."""
 
@@ -127,7 +176,7 @@ class MemoryStore:
             del self._ended[stream]
             self._bytes -= log.size
             if expired:
-                del self._logs[stream]
+                self._drop(stream)
             else:
                 log.entries.clear()
                 self._trimmed[stream] = log
@@ -135,7 +184,16 @@ class MemoryStore:
             stream, log = next(iter(self._trimmed.items()))
             if log.expires > now and len(self._trimmed) <= _REMEMBERED:
                 break
-            del self._trimmed[stream], self._logs[stream]
+            del self._trimmed[stream]
+            self._drop(stream)
+
+    def _drop(self, stream: str) -> None:
+        label = self._logs.pop(stream).record.label
+        if label is not None:
+            streams = self._labels[label]
+            streams.remove(stream)
+            if not streams:
+                del self._labels[label]
 
 
 def _refusal(log: _Log, prev: Position, last: Position, data: bytes) -> Appended:
