@@ -150,13 +150,16 @@ class StreamEnd(_Event, frozen=True, tag="stream-end"):
 
 
 class StreamError(_Event, frozen=True, tag="stream-error"):
-    """The terminal event of a response that failed. `code` is one of `headwater.errors.STATUS`."""
+    """The terminal event of a response that failed. `code` is one of `headwater.errors.STATUS`.
+
+    `timing` is None where the process that took the times is no more.
+    """
 
     code: str
     message: str
     retryable: bool
     usage: Usage | None
-    timing: Timing
+    timing: Timing | None
 
 
 Event = (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from headwater.errors import ConfigurationError
 from headwater.generation import GenerationRequest
@@ -12,6 +14,7 @@ from headwater.providers.base import Source
 from headwater.settings import Settings
 from headwater.stores.base import Store
 from headwater.stores.memory import MemoryStore
+from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, Stream
 from headwater.upstream import Pool
 from headwater.wires.base import OnDisconnect, Wire
@@ -28,10 +31,20 @@ OWN_MODEL: Final = "generator"
 
 def open_store(settings: Settings) -> Store:
     """The store that `store.url` names; `ConfigurationError` for one that is not there."""
-    url = settings.store.url
-    if url.startswith("memory:"):
-        return MemoryStore(ttl_s=settings.store.ttl_s, max_bytes=settings.store.max_bytes)
-    raise ConfigurationError(f"store.url: {url.partition(':')[0]!r} is not a store of this version")
+    url, ttl_s, lease_s = settings.store.url, settings.store.ttl_s, settings.store.lease_s
+    scheme, _, rest = url.partition(":")
+    if scheme == "memory":
+        return MemoryStore(ttl_s=ttl_s, max_bytes=settings.store.max_bytes)
+    if scheme == "sqlite":
+        # As SQLAlchemy has it: three slashes before a relative path, four before an absolute one.
+        path = unquote(rest.removeprefix("///"))
+        if not rest.startswith("///") or not path:
+            raise ConfigurationError(
+                f"store.url: {url!r} names no file; use sqlite:///relative.db or "
+                "sqlite:////absolute.db"
+            )
+        return SqliteStore(Path(path), ttl_s=ttl_s, lease_s=lease_s)
+    raise ConfigurationError(f"store.url: {scheme!r} is not a store of this version")
 
 
 def wire_named(name: str) -> Wire:
@@ -60,6 +73,8 @@ class Runtime:
         on_disconnect: OnDisconnect,
         asked_at: float | None = None,
         spoken: tuple[str, tuple[Any, ...]] | None = None,
+        label: str | None = None,
+        stream_id: str | None = None,
     ) -> Stream:
         """Begin a stream, from a provider or from a source of the user's own."""
         if not isinstance(asked, GenerationRequest):
@@ -70,6 +85,8 @@ class Runtime:
                 on_disconnect=on_disconnect,
                 asked_at=asked_at,
                 spoken=spoken,
+                label=label,
+                stream_id=stream_id,
                 timed=False,  # the deadlines are for upstreams; an agent may work for an hour
             )
         choice = await self.models.resolve(asked.model)
@@ -81,11 +98,13 @@ class Runtime:
             route=choice.route,
             asked_at=asked_at,
             spoken=spoken,
+            label=label,
+            stream_id=stream_id,
         )
 
     async def aclose(self) -> None:
         """End what still runs, stop what was started, close what is open."""
-        await self.hub.drain(0)
+        await self.hub.aclose()
         await self.models.aclose()
         await self.pool.aclose()
         await self.store.aclose()

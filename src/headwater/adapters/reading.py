@@ -11,7 +11,6 @@ from headwater.errors import RequestError
 from headwater.position import START, Position
 from headwater.runtime import WIRES, Runtime
 from headwater.streams import Opened
-from headwater.streams.hub import check_position
 from headwater.wires.base import Wire
 
 
@@ -51,17 +50,17 @@ async def find(
         )
     hub = runtime.hub
     record, tail = await hub.find(stream, principal)
-    opened = Opened(hub, record, hub.running(stream))
     if prefers_json(headers.get("accept", "")):
-        return Reading(opened, wire, state=(await hub.snapshot(record)).describe())
+        state = (await hub.snapshot(record)).describe()
+        return Reading(Opened(hub, record, None), wire, state=state)
     text = headers.get("last-event-id") or query.get("after")
     spoken, options = record.spoken or ("", ())
     if spoken != wire.name:
         options = ()
-    if not text:
-        return Reading(opened, wire, options)
-    after = Position.parse(text)
-    check_position(after, tail)
+    after = Position.parse(text) if text else START
+    if text:
+        await hub.check_position(record, after, tail)
+    opened = Opened(hub, record, hub.live(record, tail))
     return Reading(opened, wire, options, after, tail.closed and after == tail.last)
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from starlette.requests import Request
 
 from headwater.errors import RequestError
+from headwater.server import sessions
 from headwater.settings import AuthSettings
 
 #: The principal of every caller of a server without keys.
@@ -77,19 +78,35 @@ class Authenticator:
             raise _unauthorized("Mounted in an app, generating wants [auth.keys] or owner=.")
         return None
 
+    def sign_in(self, key: str) -> str | None:
+        """The session cookie for a key, or None where there are no keys; `RequestError`s else."""
+        if not self._digests:
+            return None
+        name = self._named(key)
+        if name is None:
+            raise _unauthorized("There is no such key.")
+        return sessions.issue(name, self._digests[name])
+
     def _by_key(self, request: Request) -> str:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             key = request.headers.get("x-api-key", "")
+        found = self._named(key)
+        if found is None and not key:
+            found = sessions.principal(request.cookies.get(sessions.COOKIE, ""), self._digests)
+        if found is None:
+            raise _unauthorized("Send a key as Authorization: Bearer KEY, or as x-api-key.")
+        return found
+
+    def _named(self, key: str) -> str | None:
+        """The name of a key."""
         key = key.strip()
         digest = hashlib.sha256(key.encode()).digest()
         found = None
         for name, known in self._digests.items():  # all of them, so that time tells nothing
             if hmac.compare_digest(digest, known):
                 found = name
-        if found is None or not key:
-            raise _unauthorized("Send a key as Authorization: Bearer KEY, or as x-api-key.")
-        return found
+        return found if key else None
 
 
 def _digest(key: str, environ: Mapping[str, str]) -> bytes:

@@ -45,11 +45,8 @@ def check_site(request: Request, settings: ServerSettings) -> None:
     )
 
 
-async def read_json(request: Request, max_bytes: int) -> dict[str, Any]:
-    """The body as a JSON object, whatever its content type, since `curl -d` must work.
-
-    `RequestError` when it is too large (found while reading), not JSON, or not an object.
-    """
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The body; `RequestError` when it is too large (found while reading) or breaks off."""
     if int(request.headers.get("content-length", "0") or 0) > max_bytes:
         raise _too_large(max_bytes)
     body = bytearray()
@@ -62,6 +59,14 @@ async def read_json(request: Request, max_bytes: int) -> dict[str, Any]:
         if len(body) > max_bytes:
             raise _too_large(max_bytes)
         more = message.get("more_body", False)
+    return bytes(body)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object, whatever its content type, since `curl -d` must work.
+
+    `RequestError` when it is not JSON, or not an object.
+    """
     try:
         value = msgspec.json.decode(body)
     except RecursionError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -15,7 +16,10 @@ from starlette.types import ASGIApp
 from headwater.errors import HeadwaterError
 from headwater.runtime import Runtime
 from headwater.server.protocol import StreamProtocol
+from headwater.server.supervisor import Supervisor
 from headwater.settings import Settings
+
+log = logging.getLogger("headwater.server")
 
 # A reader that takes nothing for so long has gone; the kernel then frees its connection, which no
 # amount of waiting in user space does.
@@ -36,9 +40,29 @@ def serve(
 ) -> None:
     """Serve `app` until SIGINT or SIGTERM; `on_ready` is told the URL once connections are taken.
 
-    `HeadwaterError` when the address cannot be listened on.
+    With several workers each is a process of its own, and one of them tells. `HeadwaterError` when
+    the address cannot be listened on.
     """
     sock = _listen(settings.server.host, settings.server.port)
+    if settings.server.workers == 1:
+        _work(app, settings, runtime, sock, on_ready)
+        return
+
+    def work(number: int, alive: int) -> None:
+        _work(app, settings, runtime, sock, on_ready if number == 0 else None, alive)
+
+    Supervisor(settings.server.workers, work).run()
+
+
+def _work(
+    app: ASGIApp,
+    settings: Settings,
+    runtime: Callable[[], Runtime],
+    sock: socket.socket,
+    on_ready: Callable[[str], None] | None,
+    alive: int | None = None,
+) -> None:
+    """One process. It stops, too, when there is something to be read from `alive`, or its end."""
     config = uvicorn.Config(
         app,
         http=StreamProtocol,
@@ -51,7 +75,7 @@ def serve(
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.server.drain_s + _LAST_BYTES_S) + 1,
     )
-    server = _Server(config, settings, runtime, on_ready)
+    server = _Server(config, settings, runtime, on_ready, alive)
     # uvicorn raises the signal that ended it once more; being asked to stop is not a failure.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
@@ -65,14 +89,22 @@ class _Server(uvicorn.Server):
         settings: Settings,
         runtime: Callable[[], Runtime],
         on_ready: Callable[[str], None] | None,
+        alive: int | None,
     ) -> None:
         super().__init__(config)
+        self._alive = alive
         self._settings = settings
         self._runtime = runtime
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._alive is not None:
+            asyncio.get_running_loop().add_reader(self._alive, self._left_alone)
+        try:
+            await self._runtime().hub.open()  # what dead processes left is ended now
+        except HeadwaterError as error:
+            log.warning("%s New streams are refused until the store is there.", error.message)
         _calm_collector()
         if self._on_ready is not None and sockets:
             host, port = sockets[0].getsockname()[:2]
@@ -90,6 +122,12 @@ class _Server(uvicorn.Server):
             drain.cancel()
         await asyncio.gather(drain, return_exceptions=True)
         await runtime.aclose()
+
+    def _left_alone(self) -> None:
+        """The supervisor has died, or been killed."""
+        if self._alive is not None:
+            asyncio.get_running_loop().remove_reader(self._alive)
+        self.should_exit = True
 
     def _cut(self) -> None:
         """Leave the readers who do not take their last bytes."""

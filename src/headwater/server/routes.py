@@ -12,20 +12,29 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from headwater.adapters.heads import stream_headers
 from headwater.adapters.reading import find, prefers_json
 from headwater.adapters.response import StreamResponse, json_response, reading_response
 from headwater.errors import HeadwaterError, RequestError
+from headwater.position import START, Position
 from headwater.runtime import WIRES, Runtime
+from headwater.server import sessions
 from headwater.server.auth import Authenticator
-from headwater.server.guards import read_json
+from headwater.server.guards import json_object, read_body
+from headwater.server.repeats import Claim, label_of, nothing_to_resume, resumed
 from headwater.settings import Settings
+from headwater.stores.base import Record
 from headwater.streams import Opened
+from headwater.streams.hub import new_id
 from headwater.wires.base import OnDisconnect, Wire
+from headwater.wires.requests import optional
 
 # A page of streams; the store keeps the newest first.
 _LISTED: Final = 100
 # A day: longer is "continue".
 _MAX_GRACE_S: Final = 86_400.0
+# A key is a line of text.
+_MAX_SESSION_BYTES: Final = 8 * 1024
 
 
 class Routes:
@@ -47,6 +56,8 @@ class Routes:
             Route("/v1/streams", self.list_streams, methods=["GET"]),
             Route("/v1/streams/{stream}", self.read, methods=["GET"]),
             Route("/v1/streams/{stream}", self.stop, methods=["DELETE"]),
+            Route("/v1/session", self.sign_in, methods=["POST"]),
+            Route("/v1/session", self.sign_out, methods=["DELETE"]),
             Route("/v1/models", self.list_models, methods=["GET"]),
             Route("/healthz", self.alive, methods=["GET"]),
             Route("/readyz", self.ready, methods=["GET"]),
@@ -56,23 +67,42 @@ class Routes:
         """A request in `wire`'s shape: the stream that it asks for, or its whole answer."""
         asked_at = time.monotonic()
         principal = await self._auth.principal(request, generates=True)
-        body = await read_json(request, self._settings.server.max_body_bytes)
+        raw = await read_body(request, self._settings.server.max_body_bytes)
+        body = json_object(raw)
         asked = wire.parse(body)
         options = wire.options(body)
         whole = not asked.stream or (
             wire.name == "native" and prefers_json(request.headers.get("accept", ""))
         )
         on_disconnect = _on_disconnect(request, "cancel" if whole else wire.on_disconnect)
+        runtime, path = self._runtime(), request.url.path
+        label = label_of(principal, path, raw)
+        position = request.headers.get("last-event-id")
+        if position and not whole:
+            return await _resume(runtime, wire, options, label, principal, position)
+        key, stream_id = request.headers.get("idempotency-key"), new_id()
+        claim = None
+        if key is not None:
+            claim = Claim(runtime, principal, path, key)
+            first = await claim.make(stream_id, body)
+            if first is not None:
+                return await _repeat(runtime, wire, options, first, principal, whole=whole)
 
         async def begin() -> Opened:
-            runtime = self._runtime()
-            stream = await runtime.generate(
-                asked,
-                principal=principal,
-                on_disconnect=on_disconnect,
-                asked_at=asked_at,
-                spoken=(wire.name, options),
-            )
+            try:
+                stream = await runtime.generate(
+                    asked,
+                    principal=principal,
+                    on_disconnect=on_disconnect,
+                    asked_at=asked_at,
+                    spoken=(wire.name, options),
+                    label=label,
+                    stream_id=stream_id,
+                )
+            except BaseException:
+                if claim is not None:
+                    await claim.drop()
+                raise
             return Opened(runtime.hub, stream.record, stream)
 
         return StreamResponse(begin, wire, options=options, whole=whole)
@@ -133,6 +163,31 @@ class Routes:
         ]
         return json_response({"object": "list", "data": data})
 
+    async def sign_in(self, request: Request) -> Response:
+        """`POST /v1/session`: a key in, the page's cookie out."""
+        body = json_object(await read_body(request, _MAX_SESSION_BYTES))
+        key = optional(body, "key", str)
+        if key is None:
+            raise RequestError('Send the key as {"key": "…"}.', param="key")
+        cookie = self._auth.sign_in(key)
+        response = Response(status_code=204)
+        if cookie is not None:
+            response.set_cookie(
+                sessions.COOKIE,
+                cookie,
+                max_age=sessions.LASTS_S,
+                httponly=True,
+                samesite="strict",
+                secure=request.url.scheme == "https",
+            )
+        return response
+
+    async def sign_out(self, request: Request) -> Response:
+        """`DELETE /v1/session`."""
+        response = Response(status_code=204)
+        response.delete_cookie(sessions.COOKIE, httponly=True, samesite="strict")
+        return response
+
     async def alive(self, request: Request) -> Response:
         """`GET /healthz`."""
         return json_response({"status": "ok"})
@@ -142,6 +197,41 @@ class Routes:
         if self._runtime().hub.draining:
             raise HeadwaterError("overloaded", "The server is stopping.")
         return json_response({"status": "ready"})
+
+
+async def _resume(
+    runtime: Runtime,
+    wire: Wire,
+    options: tuple[Any, ...],
+    label: str,
+    principal: str | None,
+    position: str,
+) -> Response:
+    """A POST with `Last-Event-ID`: whoever repeats a request wants the rest of its answer."""
+    found = await resumed(runtime.hub, label, principal, Position.parse(position))
+    if found is None:
+        return Response(nothing_to_resume(wire, options), headers=stream_headers(wire))
+    record, after = found
+    return await _repeat(runtime, wire, options, record, principal, after=after)
+
+
+async def _repeat(
+    runtime: Runtime,
+    wire: Wire,
+    options: tuple[Any, ...],
+    record: Record,
+    principal: str | None,
+    *,
+    after: Position = START,
+    whole: bool = False,
+) -> Response:
+    """The stream of an earlier request, as if this one had begun it."""
+
+    async def begin() -> Opened:
+        found, tail = await runtime.hub.find(record.stream, principal)
+        return Opened(runtime.hub, found, runtime.hub.live(found, tail))
+
+    return StreamResponse(begin, wire, options=options, after=after, whole=whole)
 
 
 class Generating:

@@ -111,10 +111,20 @@ class Feed:
         """Tell the readers of an end that the log cannot hold: it goes out without a position."""
         self.publish(Batch(START, START, (event,), (encode(event),), True))
 
+    def cut(self) -> None:
+        """Nothing more is known here: readers are cut, and come back to whoever knows more."""
+        if not self.ended:
+            self.ended = True
+            for view in self._views:
+                for reader in view.readers:
+                    reader.fail()
+            self._end()
+
     def _end(self) -> None:
         # Their owner has this feed: kept, the two would be a circle that only the collector undoes.
         on_end, self._on_end, self._on_readers = self._on_end, _nothing, _nothing
         on_end()
+        self._watchers.clear()
 
     def watch(self, watcher: Callable[[Batch], None]) -> Callable[[], None]:
         """Be told of every batch; the answer ends it. Not a reader: it keeps nothing alive."""

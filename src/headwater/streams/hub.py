@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final
 
 from headwater import events as ev
@@ -15,105 +14,21 @@ from headwater.position import START, Position
 from headwater.providers.base import Source
 from headwater.settings import Settings
 from headwater.snapshot import Snapshot
-from headwater.stores.base import Record, Store, Tail
-from headwater.streams.feed import Batch, Feed
+from headwater.stores.base import Note, Record, Store, Tail
+from headwater.streams.leases import Leases
+from headwater.streams.live import READ_BYTES, Live
 from headwater.streams.producer import Producer
+from headwater.streams.remote import Remote
+from headwater.streams.stream import Stream
 from headwater.streams.subscriber import Sink, Subscriber
 from headwater.wires.base import OnDisconnect, Wire
 
-# One read of the store while a log is folded as a whole.
-_FOLD_BYTES: Final = 1024 * 1024
 # How long a process at its limit asks callers to wait: streams end every second there.
 _OVERLOAD_RETRY_S: Final = 1.0
 
 
-class Stream:
-    """A stream that runs in this process.
-
-    A stream that nobody reads is stopped at once, after a grace, or never, as `on_disconnect` says.
-    """
-
-    def __init__(self, record: Record, on_disconnect: OnDisconnect, hub: Hub) -> None:
-        self.record = record
-        self.feed = Feed(on_readers=self._readers_changed, on_end=self._ended)
-        self.producer: Producer
-        self._on_disconnect = on_disconnect
-        self._hub = hub
-        self._grace: asyncio.TimerHandle | None = None
-
-    @property
-    def id(self) -> str:
-        return self.record.stream
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Count as a reader without reading, while the head of a response is awaited."""
-        self.feed.enter()
-        try:
-            yield
-        finally:
-            self.feed.leave()
-
-    async def begun(self, timeout_s: float) -> None:
-        """Wait for the first event that the upstream caused, or the terminal one."""
-        if self.feed.position.seq <= 1:
-            await self._batch(lambda batch: batch.first.seq > 1, timeout_s)
-
-    async def ended(self) -> None:
-        """Wait for the terminal event."""
-        await self._batch(lambda batch: batch.terminal, None)
-
-    async def events(self) -> AsyncIterator[ev.Event]:
-        """Every event from the start to the terminal one. Whoever iterates is a reader."""
-        news = asyncio.Event()
-        unwatch = self.feed.watch(lambda _: news.set())
-        self.feed.enter()
-        position = START
-        try:
-            while True:
-                news.clear()
-                entries = await self._hub.store.read(self.id, position, _FOLD_BYTES)
-                for entry in entries or ():
-                    position = entry.last
-                    for event in ev.decode_lines(entry.data):
-                        yield event
-                        if isinstance(event, ev.Terminal):
-                            return
-                if not entries:
-                    await news.wait()
-        finally:
-            unwatch()
-            self.feed.leave()
-
-    async def _batch(self, wanted: Callable[[Batch], bool], timeout_s: float | None) -> None:
-        if self.feed.ended:
-            return
-        come = asyncio.Event()
-        unwatch = self.feed.watch(lambda batch: come.set() if wanted(batch) else None)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await come.wait()
-        except TimeoutError:
-            pass
-        finally:
-            unwatch()
-
-    def _readers_changed(self) -> None:
-        if self._grace is not None:
-            self._grace.cancel()
-            self._grace = None
-        if self.feed.readers or self._on_disconnect == "continue":
-            return
-        if self._on_disconnect == "cancel":
-            self.producer.stop()
-        else:
-            loop = asyncio.get_running_loop()
-            self._grace = loop.call_later(float(self._on_disconnect), self.producer.stop)
-
-    def _ended(self) -> None:
-        if self._grace is not None:
-            self._grace.cancel()
-        self._hub.forget(self)
+# How often an owner that has not answered is asked again to stop.
+_ASK_AGAIN_S: Final = 0.5
 
 
 class Hub:
@@ -124,8 +39,33 @@ class Hub:
         self.store = store
         self.draining = False
         self._streams: dict[str, Stream] = {}
+        self._remotes: dict[str, Remote] = {}
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._leases = Leases(store, self._tick)
+        self._opening: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect the store, and end what dead processes left. Done by itself on first use.
+
+        `StorageError` when the store cannot be reached; the next call tries again.
+        """
+        if self._keeper is not None or not self.store.shared:
+            return
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+        try:
+            # Shared by whoever asks meanwhile: one that leaves must not cancel it for the others.
+            await asyncio.shield(self._opening)
+        finally:
+            if self._opening is not None and self._opening.done():
+                self._opening = None
+
+    async def _open(self) -> None:
+        await self.store.open(self._noted)
+        if self._keeper is None:
+            self._keeper = asyncio.get_running_loop().create_task(self._leases.run())
 
     async def start(
         self,
@@ -137,18 +77,31 @@ class Hub:
         route: str | None = None,
         asked_at: float | None = None,
         spoken: tuple[str, tuple[Any, ...]] | None = None,
+        label: str | None = None,
+        stream_id: str | None = None,
         timed: bool = True,
     ) -> Stream:
         """Begin a generation; it writes its log whoever reads it.
 
         `asked_at` is `time.monotonic()` when the request arrived; `spoken` the wire that it was
-        asked in, with its options; `timed` is False for a source that no deadline should end.
+        asked in, with its options; `label` something to find the stream again by; `stream_id` an id
+        of `new_id`; `timed` is False for a source that no deadline should end.
         `UnavailableError` when this process is at its limit or on its way out.
         """
         self._admit()
-        stream_id, created = secrets.token_hex(16), int(time.time())
-        record = Record(stream_id, principal, model, created, route, spoken)
-        stream = Stream(record, on_disconnect, self)
+        if self._keeper is None:
+            await self.open()
+        record = Record(
+            stream_id or new_id(),
+            principal,
+            model,
+            int(time.time()),
+            route,
+            spoken,
+            self.store.node,
+            label,
+        )
+        stream = Stream(record, on_disconnect, self.store, self.forget)
         stream.producer = Producer(
             record.stream,
             source,
@@ -170,6 +123,8 @@ class Hub:
 
     async def find(self, stream: str, principal: str | None) -> tuple[Record, Tail]:
         """The record and the end of a log; the same `not_found` for another's as for none."""
+        if self._keeper is None:
+            await self.open()
         record, tail = await self.store.record(stream), await self.store.tail(stream)
         if record is None or tail is None or record.principal != principal:
             raise RequestError("There is no such stream.", code="not_found")
@@ -177,9 +132,30 @@ class Hub:
             raise RequestError("The stream had to make room for newer ones.", code="trimmed")
         return record, tail
 
-    def running(self, stream: str) -> Stream | None:
-        """The stream, when it runs in this process."""
-        return self._streams.get(stream)
+    def live(self, record: Record, tail: Tail) -> Live | None:
+        """The stream that was found, while it runs in this process or in another."""
+        live: Live | None = self._streams.get(record.stream) or self._remotes.get(record.stream)
+        if live is None and self.store.shared and not tail.closed:
+            live = self._remotes[record.stream] = Remote(
+                record, tail.last, self.store, self._lose_sight
+            )
+        return live
+
+    async def check_position(self, record: Record, after: Position, tail: Tail) -> None:
+        """`position_lost` when the log has no such position: never a silent jump."""
+        there = START < after <= tail.last and after.seq >= 1
+        if there and after.epoch < tail.last.epoch:
+            # An earlier owner's: it may have ended before that position.
+            before = Position(after.epoch, after.seq - 1)
+            entries = await self.store.read(record.stream, before, 1)
+            there = bool(entries) and entries[0].last.epoch == after.epoch
+        if not there:
+            raise HeadwaterError(
+                "position_lost",
+                f"Position {after} is not in this stream, which ends at {tail.last}: read it from "
+                "the start.",
+                retryable=False,
+            )
 
     def read(
         self,
@@ -191,11 +167,11 @@ class Hub:
         after: Position = START,
     ) -> Subscriber:
         """Begin to read a stream that was found, from behind `after`, into `sink`."""
-        running = self._streams.get(stream)
+        live: Live | None = self._streams.get(stream) or self._remotes.get(stream)
         return Subscriber(
             self.store,
             stream,
-            running.feed if running is not None else None,
+            live.feed if live is not None else None,
             wire,
             options,
             sink,
@@ -207,41 +183,89 @@ class Hub:
         """What the log says so far."""
         snapshot = Snapshot()
         snapshot.route = record.route
-        entries = await self.store.read(record.stream, START, _FOLD_BYTES)
-        while entries:
+        position = START
+        while entries := await self.store.read(record.stream, position, READ_BYTES):
             for entry in entries:
                 events = ev.decode_lines(entry.data)
                 for seq, event in enumerate(events, entry.last.seq - len(events) + 1):
                     snapshot.add(event, Position(entry.last.epoch, seq))
-            entries = await self.store.read(record.stream, snapshot.position, _FOLD_BYTES)
+            position = entries[-1].last
         return snapshot
 
     async def stop(self, stream: str, principal: str | None) -> None:
         """Cancel the upstream; readers get the terminal event. Nothing when it had ended."""
-        await self.find(stream, principal)
+        record, tail = await self.find(stream, principal)
         running = self._streams.get(stream)
         if running is not None:
             running.producer.stop()
+            return
+        live = self.live(record, tail)
+        if isinstance(live, Remote):
+            await self._stop_elsewhere(live)
+
+    async def _stop_elsewhere(self, remote: Remote) -> None:
+        """Until the log has its end: the owner's, or that of whoever sweeps up after it."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self.settings.store.lease_s + 2
+        with remote.held():
+            while not remote.feed.ended and loop.time() < give_up_at:
+                remote.stop()
+                try:
+                    async with asyncio.timeout(_ASK_AGAIN_S):
+                        await remote.ended()
+                except TimeoutError:
+                    pass
 
     async def list(self, principal: str | None, limit: int) -> Sequence[Record]:
         """The principal's streams, newest first."""
         return await self.store.list(principal, limit)
 
     async def drain(self, deadline_s: float) -> None:
-        """Take no new work, let what runs finish, and end the rest at the deadline."""
+        """Take no new work, let what runs finish, and give up the rest at the deadline.
+
+        In a shared store it is left to others, and its readers are cut, so that they go there.
+        """
         self.draining = True
+        for remote in list(self._remotes.values()):
+            remote.cut()
         try:
             async with asyncio.timeout(deadline_s):
                 await self._quiet.wait()
         except TimeoutError:
             for stream in list(self._streams.values()):
-                stream.producer.interrupt("The server was stopped before the answer was whole.")
+                if self.store.shared:
+                    stream.producer.abandon()
+                else:
+                    stream.producer.interrupt("The server was stopped before the answer was whole.")
+
+    async def aclose(self) -> None:
+        """End or leave what still runs, and give the lease back."""
+        await self.drain(0)
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            await self.store.release()
 
     def forget(self, stream: Stream) -> None:
         """The stream no longer runs here."""
         self._streams.pop(stream.id, None)
+        if stream.producer.unlogged is not None and self.store.shared:
+            self._leases.unended[stream.id] = stream.producer.unlogged
         if not self._streams:
             self._quiet.set()
+
+    def _lose_sight(self, remote: Remote) -> None:
+        self._remotes.pop(remote.id, None)
+
+    def _noted(self, note: Note, stream: str, sender: str) -> None:
+        """What another process says of a stream."""
+        live: Stream | Remote | None = self._streams.get(stream) or self._remotes.get(stream)
+        if live is not None:
+            live.note(note, sender)
+
+    def _tick(self, now: float) -> None:
+        for stream in list(self._streams.values()):
+            stream.expire(now)
 
     def _admit(self) -> None:
         if self.draining:
@@ -256,12 +280,6 @@ class Hub:
             )
 
 
-def check_position(after: Position, tail: Tail) -> None:
-    """`position_lost` when the log has no such position: never a silent jump."""
-    if after > tail.last or after.epoch < 1 or after.seq < 1:
-        raise HeadwaterError(
-            "position_lost",
-            f"Position {after} is not in this stream, which ends at {tail.last}: read it from the "
-            "start.",
-            retryable=False,
-        )
+def new_id() -> str:
+    """An id for a stream: 128 random bits, since ids must not be guessed. It is no credential."""
+    return secrets.token_hex(16)

@@ -11,7 +11,8 @@ import msgspec
 from headwater.errors import HeadwaterError
 from headwater.position import Position
 from headwater.stores.base import Record
-from headwater.streams.hub import Hub, Stream
+from headwater.streams.hub import Hub
+from headwater.streams.live import Live
 from headwater.streams.subscriber import Sink, Subscriber
 from headwater.wires.base import JSON, Wire
 
@@ -20,11 +21,11 @@ _FIRST_S: Final = 15.0
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A stream that may be read: its hub, its record, and itself while it runs here."""
+    """A stream that may be read: its hub, its record, and itself while it runs."""
 
     hub: Hub
     record: Record
-    running: Stream | None
+    running: Live | None
 
     def held(self) -> AbstractContextManager[None]:
         """A reader for as long as the response lasts, so that none of its stages is without."""
@@ -36,15 +37,15 @@ class Opened(msgspec.Struct, frozen=True):
         if wire.waits_for_first and running is not None:
             await running.begun(_FIRST_S)
             # Nothing but the first event and the terminal one: no reader has been told anything.
-            if running.producer.failure is not None and running.feed.position.seq <= 2:
-                raise running.producer.failure
+            if running.failure is not None and running.feed.position.seq <= 2:
+                raise running.failure
 
     async def whole(self, wire: Wire) -> JSON:
         """The answer to `stream: false`, when it is whole; `HeadwaterError` when it failed."""
         if self.running is not None:
             await self.running.ended()
-            if self.running.producer.failure is not None:
-                raise self.running.producer.failure
+            if self.running.failure is not None:
+                raise self.running.failure
         snapshot = await self.hub.snapshot(self.record)
         if snapshot.error is not None:
             error = snapshot.error

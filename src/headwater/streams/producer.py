@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from headwater.errors import HeadwaterError, StorageError, UpstreamError
 from headwater.events import (
@@ -32,12 +33,15 @@ from headwater.streams.feed import Batch, Feed
 
 log = logging.getLogger("headwater.streams")
 
+# What may wait for a store that does not answer. Beyond it the stream ends: memory is bounded.
+_MAX_PENDING: Final = 1024 * 1024
+
 
 class Producer:
     """Drives one source into one log.
 
     `timeouts` is None for a source that takes what time it wants. `failure` is the error that ended
-    the log, where one did.
+    the log, where one did; `unlogged` the terminal event that the log could not take.
     `asked_at` is `time.monotonic()` when the request arrived: all timings count from there.
     """
 
@@ -49,6 +53,7 @@ class Producer:
         "_first_at",
         "_overhead",
         "_pending",
+        "_pending_bytes",
         "_position",
         "_room",
         "_source",
@@ -58,6 +63,7 @@ class Producer:
         "_timeouts",
         "ended",
         "failure",
+        "unlogged",
     )
 
     def __init__(
@@ -81,13 +87,15 @@ class Producer:
         self._asked_at = asked_at
         self._position = Position(1, 0)
         # Appended, not yet answered by the store. The store answers in order.
-        self._pending: deque[Batch] = deque()
+        self._pending: deque[tuple[Batch, int]] = deque()
+        self._pending_bytes = 0
         self._deadlines: Deadlines | None = None
         self._began_at = asked_at
         self._first_at: float | None = None
         self._overhead = 0.0
         self.ended = False
         self.failure: HeadwaterError | None = None
+        self.unlogged: StreamError | None = None
 
     def start(self, first: StreamStart) -> None:
         """Write the first event and ask the upstream."""
@@ -112,6 +120,13 @@ class Producer:
     def interrupt(self, message: str) -> None:
         """End because this process ends."""
         self._fail(UpstreamError("interrupted", message))
+
+    def abandon(self) -> None:
+        """Leave the log open, for another process to take over; readers are cut."""
+        self.ended = True
+        self._source.cancel()
+        self._stop_deadlines()
+        self._feed.cut()
 
     # headwater.providers.base.Receiver
 
@@ -209,21 +224,35 @@ class Producer:
         if result == "ok":
             self._feed.publish(batch)
         else:
-            self._pending.append(batch)
+            self._wait(batch, len(data))
             if result is not None:
                 self._appended(result)
 
+    def _wait(self, batch: Batch, size: int) -> None:
+        self._pending.append((batch, size))
+        self._pending_bytes += size
+        if self._pending_bytes > _MAX_PENDING and not self.ended:
+            self._unstored("failed")
+
     def _appended(self, result: Appended) -> None:
         """What the store says of the append that has waited longest."""
-        batch = self._pending.popleft()
+        batch, size = self._pending.popleft()
+        self._pending_bytes -= size
+        if self._feed.ended:
+            return
         if result in ("ok", "duplicate"):
             self._feed.publish(batch)
-        elif not self._feed.ended:
+        else:
             self._unstored(result)
 
     def _unstored(self, result: Appended) -> None:
         log.error("stream %s: the store answered %s to an append", self._stream, result)
+        if result in ("fenced", "closed"):  # another process has it now, and its readers should
+            self.abandon()
+            return
         self.ended = True
         self._source.cancel()
         self._stop_deadlines()
-        self._feed.fail(self._error(StorageError("storage_failed", "The log cannot be written.")))
+        error = StorageError("storage_failed", "The log cannot be written.")
+        self.unlogged = self._error(error)
+        self._feed.fail(self.unlogged)

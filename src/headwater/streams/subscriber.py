@@ -187,8 +187,8 @@ class Subscriber:
                 self._finish()
                 return
             if not entries and (self._feed is None or self._feed.position == self._folded):
-                if self._feed is not None and self._feed.ended:
-                    self.fail()  # the log has no end: it could not be written
+                if self._feed is None or self._feed.ended:
+                    self.fail()  # the log has no end, and nobody here knows of one to come
                     return
                 break
             await asyncio.sleep(0)  # a long replay must not delay other streams
@@ -201,6 +201,9 @@ class Subscriber:
         frames: list[bytes] = []
         ended = False
         for entry in entries:
+            if not entry.data:  # here another process took the stream over
+                self._folded = entry.last
+                continue
             payloads = entry.data.split(b"\n")
             events = ev.decode_lines(entry.data)
             self._folded = entry.last

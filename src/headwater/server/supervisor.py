@@ -1,0 +1,85 @@
+"""Several processes on one socket: started, kept alive, stopped together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+from headwater.errors import ConfigurationError
+
+log = logging.getLogger("headwater.server")
+
+# A worker that dies sooner than this has not started: the next one waits.
+_STARTED_S: Final = 2.0
+_BACK_OFF_S: Final = 1.0
+
+
+class Supervisor:
+    """Runs `work` in `count` processes until SIGTERM or SIGINT.
+
+    `work` is given its number, which grows with each process, and a descriptor that ends when the
+    supervisor does, however it dies. A worker that dies is replaced.
+    """
+
+    def __init__(self, count: int, work: Callable[[int, int], None]) -> None:
+        if not hasattr(os, "fork"):
+            raise ConfigurationError("server.workers: this system has no fork; use 1")
+        self._count = count
+        self._work = work
+        self._workers: dict[int, float] = {}  # by pid, when it was started
+        self._started = 0
+        self._stopping = False
+        self._alive = os.pipe()  # its reading end is the workers', its writing end ours alone
+
+    def run(self) -> None:
+        """Return when every worker has ended."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        for _ in range(self._count):
+            self._start()
+        while self._workers:
+            pid, status = os.wait()
+            started = self._workers.pop(pid, None)
+            if started is None or self._stopping:
+                continue
+            log.error("worker %d ended with %d", pid, os.waitstatus_to_exitcode(status))
+            if time.monotonic() - started < _STARTED_S:
+                time.sleep(_BACK_OFF_S)
+            if not self._stopping:
+                self._start()
+
+    def _start(self) -> None:
+        number = self._started
+        self._started += 1
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid:
+            self._workers[pid] = time.monotonic()
+            if self._stopping:  # the signal came in between
+                os.kill(pid, signal.SIGTERM)
+            return
+        code = 1
+        try:
+            os.setpgrp()  # Ctrl-C is for the supervisor, who passes it on once
+            # Until its server has its own handlers, a signal just ends it.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.close(self._alive[1])
+            self._work(number, self._alive[0])
+            code = 0
+        except Exception:
+            log.exception("a worker failed")
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        self._stopping = True
+        for pid in self._workers:
+            os.kill(pid, signal.SIGTERM)

@@ -1,0 +1,221 @@
+"""The steps of transactions, and the reads: SQL and nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from headwater.errors import StorageError
+from headwater.position import START, Position
+from headwater.stores.base import Appended, Entry, Record, Tail
+
+#: Of the tables. A file of another version is refused: its processes may still be at work.
+VERSION: Final = 1
+
+# What `beat` deletes at once: a short transaction, since appends wait for it.
+_SWEPT: Final = 64
+
+_RECORD: Final = "SELECT record, node FROM streams WHERE (expires IS NULL OR expires > ?)"
+# The row is inserted only where the stream is open, of this epoch, and ends at `prev`.
+_INSERT: Final = """
+INSERT INTO entries (number, epoch, seq, data)
+SELECT number, :epoch, :seq, :data FROM streams AS s
+WHERE stream = :stream AND expires IS NULL AND epoch = :epoch AND (:prev_epoch, :prev_seq) IS (
+    SELECT epoch, seq FROM entries
+    WHERE number = s.number ORDER BY epoch DESC, seq DESC LIMIT 1)
+"""
+_LAST: Final = """
+SELECT s.expires, s.epoch, e.epoch, e.seq, e.data
+FROM streams AS s LEFT JOIN entries AS e ON e.number = s.number
+WHERE s.stream = ? ORDER BY e.epoch DESC, e.seq DESC LIMIT 1
+"""
+_READ: Final = """
+SELECT epoch, seq, data FROM entries
+WHERE number = ? AND (epoch, seq) > (?, ?) ORDER BY epoch, seq
+"""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Record).decode
+
+
+def prepare(connection: sqlite3.Connection, schema: str, boot: str, ttl_s: float) -> None:
+    """Make the tables where they are not; set anew what another boot's clock had measured."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    if version not in (0, VERSION):
+        raise StorageError(
+            "store_unavailable",
+            f"The database was made by another version of Headwater: its tables are version "
+            f"{version}, this one's {VERSION}.",
+        )
+    for statement in schema.split(";"):
+        connection.execute(statement)
+    if connection.execute("SELECT boot FROM boots").fetchone() != (boot,):
+        expires = time.monotonic() + ttl_s
+        connection.execute("DELETE FROM nodes")
+        connection.execute("DELETE FROM boots")
+        connection.execute("INSERT INTO boots VALUES (?)", (boot,))
+        connection.execute("UPDATE streams SET expires = ? WHERE expires IS NOT NULL", (expires,))
+        connection.execute("UPDATE claims SET expires = ?", (expires,))
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+
+
+def create(connection: sqlite3.Connection, record: Record, node: str) -> None:
+    connection.execute(
+        "INSERT INTO streams (stream, principal, label, record, node) VALUES (?, ?, ?, ?, ?)",
+        (record.stream, record.principal, record.label, _encode(record), node),
+    )
+
+
+def append(
+    connection: sqlite3.Connection,
+    stream: str,
+    prev: Position,
+    last: Position,
+    data: bytes,
+    ends_in: float | None,
+) -> Appended:
+    """The checked append; `ends_in` is after how many seconds a log that ends here expires."""
+    first = prev == START
+    values = {
+        "stream": stream,
+        "epoch": last.epoch,
+        "seq": last.seq,
+        "data": data,
+        "prev_epoch": None if first else prev.epoch,
+        "prev_seq": None if first else prev.seq,
+    }
+    if last <= prev or connection.execute(_INSERT, values).rowcount != 1:
+        return _refusal(connection, stream, last, data)
+    if ends_in is not None:
+        connection.execute(
+            "UPDATE streams SET expires = ? WHERE stream = ?", (time.monotonic() + ends_in, stream)
+        )
+    return "ok"
+
+
+def _refusal(connection: sqlite3.Connection, stream: str, last: Position, data: bytes) -> Appended:
+    row = connection.execute(_LAST, (stream,)).fetchone()
+    if row is None:
+        return "gone"
+    expires, owner_epoch, epoch, seq, tail = row
+    if epoch is not None and Position(epoch, seq) == last and tail == data:
+        return "duplicate"
+    if expires is not None:
+        return "closed"
+    return "fenced" if owner_epoch > last.epoch else "gap"
+
+
+def takeover(connection: sqlite3.Connection, stream: str, node: str, new_node: str) -> Tail | None:
+    taken = connection.execute(
+        "UPDATE streams SET epoch = epoch + 1, node = ? "
+        "WHERE stream = ? AND node = ? AND expires IS NULL RETURNING number, epoch",
+        (new_node, stream, node),
+    ).fetchone()
+    if taken is None:
+        return None
+    number, epoch = taken
+    connection.execute("INSERT INTO entries VALUES (?, ?, 0, x'')", (number, epoch))
+    return Tail(Position(epoch, 0), False)
+
+
+def claim(connection: sqlite3.Connection, key: str, value: str, ttl_s: float) -> str:
+    now = time.monotonic()
+    connection.execute("DELETE FROM claims WHERE key = ? AND expires <= ?", (key, now))
+    connection.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", (key, value, now + ttl_s))
+    row = connection.execute("SELECT value FROM claims WHERE key = ?", (key,)).fetchone()
+    return str(row[0])
+
+
+def disclaim(connection: sqlite3.Connection, key: str) -> None:
+    connection.execute("DELETE FROM claims WHERE key = ?", (key,))
+
+
+def beat(connection: sqlite3.Connection, node: str, lease_s: float) -> list[str]:
+    """Renew the lease, delete some of what has expired; the nodes that are forgotten by this."""
+    now = time.monotonic()
+    connection.execute("REPLACE INTO nodes VALUES (?, ?)", (node, now + lease_s))
+    numbers = connection.execute(
+        "DELETE FROM streams WHERE number IN "
+        "(SELECT number FROM streams WHERE expires <= ? LIMIT ?) RETURNING number",
+        (now, _SWEPT),
+    ).fetchall()
+    connection.executemany("DELETE FROM entries WHERE number = ?", numbers)
+    connection.execute("DELETE FROM claims WHERE expires <= ?", (now,))
+    dead = connection.execute(
+        "DELETE FROM nodes WHERE expires <= ? AND node NOT IN "
+        "(SELECT node FROM streams WHERE expires IS NULL) RETURNING node",
+        (now,),
+    ).fetchall()
+    return [name for (name,) in dead]
+
+
+def release(connection: sqlite3.Connection, node: str) -> None:
+    connection.execute("UPDATE nodes SET expires = 0 WHERE node = ?", (node,))
+
+
+# reads
+
+
+def orphans(connection: sqlite3.Connection) -> Sequence[Record]:
+    rows = connection.execute(
+        "SELECT record, node FROM streams WHERE expires IS NULL AND node NOT IN "
+        "(SELECT node FROM nodes WHERE expires > ?)",
+        (time.monotonic(),),
+    )
+    return [_record(*row) for row in rows]
+
+
+def record(connection: sqlite3.Connection, stream: str) -> Record | None:
+    row = connection.execute(f"{_RECORD} AND stream = ?", (time.monotonic(), stream)).fetchone()
+    return _record(*row) if row is not None else None
+
+
+def of_principal(
+    connection: sqlite3.Connection, principal: str | None, limit: int
+) -> Sequence[Record]:
+    sql = f"{_RECORD} AND principal IS ? ORDER BY number DESC LIMIT ?"
+    return [_record(*row) for row in connection.execute(sql, (time.monotonic(), principal, limit))]
+
+
+def labelled(connection: sqlite3.Connection, label: str, limit: int) -> Sequence[Record]:
+    sql = f"{_RECORD} AND label = ? ORDER BY number DESC LIMIT ?"
+    return [_record(*row) for row in connection.execute(sql, (time.monotonic(), label, limit))]
+
+
+def tail(connection: sqlite3.Connection, stream: str) -> Tail | None:
+    row = connection.execute(_LAST, (stream,)).fetchone()
+    if row is None or (row[0] is not None and row[0] <= time.monotonic()):
+        return None
+    expires, _, epoch, seq, _ = row
+    last = START if epoch is None else Position(epoch, seq)
+    return Tail(last, expires is not None)
+
+
+def read(
+    connection: sqlite3.Connection, stream: str, after: Position, limit: int
+) -> Sequence[Entry] | None:
+    row = connection.execute(
+        "SELECT number FROM streams WHERE stream = ? AND (expires IS NULL OR expires > ?)",
+        (stream, time.monotonic()),
+    ).fetchone()
+    if row is None:
+        return None
+    entries: list[Entry] = []
+    size = 0
+    for epoch, seq, data in connection.execute(_READ, (row[0], after.epoch, after.seq)):
+        if entries and size >= limit:
+            break
+        entries.append(Entry(Position(epoch, seq), data))
+        size += len(data)
+    return entries
+
+
+def _record(data: bytes, node: str) -> Record:
+    return msgspec.structs.replace(_decode(data), node=node)

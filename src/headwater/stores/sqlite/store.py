@@ -1,0 +1,177 @@
+"""The store in an SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from headwater.errors import StorageError
+from headwater.position import Position
+from headwater.stores.base import Appended, Entry, Note, OnNote, Record, Tail
+from headwater.stores.sqlite import statements as sql
+from headwater.stores.sqlite.channel import Channel
+from headwater.stores.sqlite.commits import Commits
+from headwater.stores.sqlite.worker import Worker, connect
+
+log = logging.getLogger("headwater.stores")
+
+# Processes that open a new file at once are in each other's way: WAL mode wants it alone.
+_OPEN_S: Final = 10.0
+# The log of commits goes back into the file from here on; and from there on at all costs, since
+# readers that come without a pause could put it off for ever.
+_CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
+_RESTART_BYTES: Final = 64 * 1024 * 1024
+
+
+class SqliteStore:
+    """Logs in a file, shared by the processes of one machine.
+
+    Survives `kill -9` of any of them with everything that was delivered; what a power loss may take
+    is the last commits (`synchronous=NORMAL`). `path` is the file, made where it is not; `ttl_s` is
+    how long a log is kept after its end; `lease_s` how long a silent process keeps its streams.
+    """
+
+    shared = True
+
+    def __init__(self, path: Path, *, ttl_s: float = 3600.0, lease_s: float = 5.0) -> None:
+        self.node = secrets.token_hex(8)
+        self._path = path
+        self._ttl_s = ttl_s
+        self._lease_s = lease_s
+        self._writer: Worker | None = None
+        self._channel: Channel | None = None
+
+    async def open(self, on_note: OnNote) -> None:
+        try:
+            await asyncio.to_thread(_prepare, self._path, self._ttl_s)
+        except sqlite3.Error as error:
+            raise StorageError(
+                "store_unavailable", f"{self._path} cannot be opened: {error}."
+            ) from error
+        self._channel = Channel(self._path, self.node, on_note)
+        self._writer = Worker(self._path)
+        self._reader = Worker(self._path)
+        self._keeper = Worker(self._path)
+        self._commits = Commits(self._writer)
+        await self.beat()
+
+    async def create(self, record: Record) -> None:
+        await self._commits.run(partial(sql.create, record=record, node=self.node))
+
+    def append(
+        self,
+        stream: str,
+        prev: Position,
+        last: Position,
+        data: bytes,
+        closes: bool,
+        done: Callable[[Appended], None],
+    ) -> Appended | None:
+        ends_in = self._ttl_s if closes else None
+
+        def write(connection: sqlite3.Connection) -> Appended:
+            return sql.append(connection, stream, prev, last, data, ends_in)
+
+        def answer(result: Any) -> None:
+            done("failed" if isinstance(result, Exception) else result)
+
+        self._commits.add(write, answer)
+        return None
+
+    async def record(self, stream: str) -> Record | None:
+        return await self._reader.run(partial(sql.record, stream=stream))
+
+    async def tail(self, stream: str) -> Tail | None:
+        return await self._reader.run(partial(sql.tail, stream=stream))
+
+    async def read(self, stream: str, after: Position, limit: int) -> Sequence[Entry] | None:
+        return await self._reader.run(partial(sql.read, stream=stream, after=after, limit=limit))
+
+    async def list(self, principal: str | None, limit: int) -> Sequence[Record]:
+        return await self._reader.run(partial(sql.of_principal, principal=principal, limit=limit))
+
+    async def labelled(self, label: str, limit: int) -> Sequence[Record]:
+        return await self._reader.run(partial(sql.labelled, label=label, limit=limit))
+
+    async def claim(self, key: str, value: str) -> str:
+        return await self._commits.run(partial(sql.claim, key=key, value=value, ttl_s=self._ttl_s))
+
+    async def disclaim(self, key: str) -> None:
+        await self._commits.run(partial(sql.disclaim, key=key))
+
+    def send(self, node: str, note: Note, stream: str) -> None:
+        if self._channel is not None:
+            self._channel.send(node, note, stream)
+
+    async def beat(self) -> None:
+        dead = await self._commits.run(partial(sql.beat, node=self.node, lease_s=self._lease_s))
+        for node in dead:
+            if self._channel is not None:
+                self._channel.forget(node)
+        wal = self._path.with_name(self._path.name + "-wal")
+        size = wal.stat().st_size if wal.exists() else 0
+        if size > _CHECKPOINT_BYTES:
+            mode = "PASSIVE" if size <= _RESTART_BYTES else "RESTART"
+            self._keeper.push(partial(_checkpoint, mode=mode), _say)
+
+    async def orphans(self) -> Sequence[Record]:
+        return await self._reader.run(sql.orphans)
+
+    async def takeover(self, stream: str, node: str) -> Tail | None:
+        return await self._commits.run(
+            partial(sql.takeover, stream=stream, node=node, new_node=self.node)
+        )
+
+    async def release(self) -> None:
+        await self._commits.run(partial(sql.release, node=self.node))
+
+    async def aclose(self) -> None:
+        if self._writer is None:
+            return
+        for worker in (self._writer, self._reader, self._keeper):
+            await worker.aclose()
+        if self._channel is not None:
+            self._channel.close()
+
+
+def _prepare(path: Path, ttl_s: float) -> None:
+    """Make the file and its tables; the first of several processes does, the others wait."""
+    give_up_at = time.monotonic() + _OPEN_S
+    schema = files(__package__).joinpath("schema.sql").read_text()
+    while True:
+        connection = connect(path)
+        try:
+            sql.prepare(connection, schema, _boot(), ttl_s)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up_at:
+                raise
+        else:
+            return
+        finally:
+            connection.close()
+        time.sleep(0.02)
+
+
+def _boot() -> str:
+    """What changes whenever the machine starts anew, and its monotonic clock with it."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # elsewhere: the time of the boot, to a minute
+        return str(round((time.time() - time.monotonic()) / 60))
+
+
+def _checkpoint(connection: sqlite3.Connection, mode: str) -> None:
+    connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+
+
+def _say(result: Any) -> None:
+    if isinstance(result, Exception):
+        log.warning("a checkpoint failed: %s", result)

@@ -1,0 +1,82 @@
+"""What outlives its process: this one's lease renewed, and the streams of dead ones ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from headwater.errors import HeadwaterError
+from headwater.events import StreamError, encode
+from headwater.position import Position
+from headwater.stores.base import Appended, Store
+
+log = logging.getLogger("headwater.streams")
+
+# How often: an orphan is found within this of the end of its owner's lease.
+_EVERY_S: Final = 1.0
+
+#: The end of a stream whose process is no more.
+INTERRUPTED: Final = StreamError(
+    "interrupted",
+    "The server that was writing this answer stopped before it was whole.",
+    retryable=True,
+    usage=None,
+    timing=None,
+)
+
+
+class Leases:
+    """Beats for this process, and sweeps up after others.
+
+    `on_tick` is called at every round with the loop's time. `unended` are streams of this process
+    whose log could not take their end, with the end that they owe.
+    """
+
+    def __init__(self, store: Store, on_tick: Callable[[float], None]) -> None:
+        self.unended: dict[str, StreamError] = {}
+        self._store = store
+        self._on_tick = on_tick
+
+    async def run(self) -> None:
+        """For ever."""
+        loop = asyncio.get_running_loop()
+        troubled = False
+        while True:
+            self._on_tick(loop.time())
+            try:
+                await self.round()
+                troubled = False
+            except HeadwaterError as error:
+                if not troubled:  # once, not every second
+                    log.warning("the store cannot be asked: %s", error.message)
+                troubled = True
+            except Exception:
+                log.exception("the sweep failed")
+            await asyncio.sleep(_EVERY_S)
+
+    async def round(self) -> None:
+        """Renew the lease, and end what its owner cannot."""
+        await self._store.beat()
+        for record in await self._store.orphans():
+            await self._end(record.stream, record.node, INTERRUPTED)
+        for stream, event in list(self.unended.items()):
+            await self._end(stream, self._store.node, event)
+            del self.unended[stream]
+
+    async def _end(self, stream: str, node: str, event: StreamError) -> None:
+        # Only one process succeeds in this, and nothing of the old owner is taken after it.
+        tail = await self._store.takeover(stream, node)
+        if tail is not None:
+            last = Position(tail.last.epoch, tail.last.seq + 1)
+            result = await _append(self._store, stream, tail.last, last, encode(event))
+            log.info("stream %s was left by its process: %s", stream, result)
+
+
+async def _append(
+    store: Store, stream: str, prev: Position, last: Position, data: bytes
+) -> Appended:
+    answered: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+    at_once = store.append(stream, prev, last, data, True, answered.set_result)
+    return at_once if at_once is not None else await answered

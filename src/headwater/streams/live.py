@@ -1,0 +1,93 @@
+"""A stream at whose live edge readers of this process can stand, whoever writes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+
+from headwater import events as ev
+from headwater.errors import HeadwaterError
+from headwater.position import START
+from headwater.stores.base import Record, Store
+from headwater.streams.feed import Batch, Feed
+
+# One read of the store while a log is followed.
+READ_BYTES = 1024 * 1024
+
+
+class Live:
+    """Its record, and its feed; subclasses say what is published there, and what readers change."""
+
+    def __init__(self, record: Record, store: Store) -> None:
+        self.record = record
+        self.feed = Feed(on_readers=self._readers_changed, on_end=self._ended)
+        self._store = store
+
+    @property
+    def id(self) -> str:
+        return self.record.stream
+
+    @property
+    def failure(self) -> HeadwaterError | None:
+        """The error that ended the log, where one did."""
+        raise NotImplementedError
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Count as a reader without reading, while the head of a response is awaited."""
+        self.feed.enter()
+        try:
+            yield
+        finally:
+            self.feed.leave()
+
+    async def begun(self, timeout_s: float) -> None:
+        """Wait for the first event that the upstream caused, or the terminal one."""
+        if self.feed.position.seq <= 1:
+            await self._batch(lambda batch: batch.last.seq > 1, timeout_s)
+
+    async def ended(self) -> None:
+        """Wait for the terminal event."""
+        await self._batch(lambda batch: batch.terminal, None)
+
+    async def events(self) -> AsyncIterator[ev.Event]:
+        """Every event from the start to the terminal one. Whoever iterates is a reader."""
+        news = asyncio.Event()
+        unwatch = self.feed.watch(lambda _: news.set())
+        self.feed.enter()
+        position = START
+        try:
+            while True:
+                news.clear()
+                entries = await self._store.read(self.id, position, READ_BYTES)
+                for entry in entries or ():
+                    position = entry.last
+                    for event in ev.decode_lines(entry.data):
+                        yield event
+                        if isinstance(event, ev.Terminal):
+                            return
+                if not entries:
+                    await news.wait()
+        finally:
+            unwatch()
+            self.feed.leave()
+
+    async def _batch(self, wanted: Callable[[Batch], bool], timeout_s: float | None) -> None:
+        if self.feed.ended:
+            return
+        come = asyncio.Event()
+        unwatch = self.feed.watch(lambda batch: come.set() if wanted(batch) else None)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await come.wait()
+        except TimeoutError:
+            pass
+        finally:
+            unwatch()
+
+    def _readers_changed(self) -> None:
+        raise NotImplementedError
+
+    def _ended(self) -> None:
+        raise NotImplementedError

@@ -1,0 +1,87 @@
+"""A stream that this process writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from headwater.errors import HeadwaterError
+from headwater.stores.base import Note, Record, Store
+from headwater.streams.feed import Batch
+from headwater.streams.live import Live
+from headwater.streams.producer import Producer
+from headwater.wires.base import OnDisconnect
+
+#: How long a process that has said it has readers is believed to have them, unless it says so
+#: again; it does so every two seconds.
+PRESENCE_S: Final = 7.0
+
+
+class Stream(Live):
+    """One generation and who reads it, here and in other processes.
+
+    A stream that nobody reads is stopped at once, after a grace, or never, as `on_disconnect` says.
+    """
+
+    producer: Producer
+
+    def __init__(
+        self,
+        record: Record,
+        on_disconnect: OnDisconnect,
+        store: Store,
+        forget: Callable[[Stream], None],
+    ) -> None:
+        super().__init__(record, store)
+        self._on_disconnect = on_disconnect
+        self._forget = forget
+        self._grace: asyncio.TimerHandle | None = None
+        # Processes with readers, and until when that is believed.
+        self._elsewhere: dict[str, float] = {}
+
+    @property
+    def failure(self) -> HeadwaterError | None:
+        return self.producer.failure
+
+    def note(self, note: Note, sender: str) -> None:
+        """What another process says."""
+        if note == "stop":
+            self.producer.stop()
+        elif note == "here":
+            known = sender in self._elsewhere
+            self._elsewhere[sender] = asyncio.get_running_loop().time() + PRESENCE_S
+            if not known:
+                if len(self._elsewhere) == 1:
+                    self.feed.watch(self._wake)
+                self._store.send(sender, "wake", self.id)  # for what was written in between
+                self._readers_changed()
+        elif note == "left" and self._elsewhere.pop(sender, None) is not None:
+            self._readers_changed()
+
+    def expire(self, now: float) -> None:
+        """Believe no longer in readers of whom nothing was heard."""
+        silent = [node for node, until in self._elsewhere.items() if until <= now]
+        for node in silent:
+            self.note("left", node)
+
+    def _wake(self, _: Batch) -> None:
+        for node in self._elsewhere:
+            self._store.send(node, "wake", self.id)
+
+    def _readers_changed(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        if self.feed.readers or self._elsewhere or self._on_disconnect == "continue":
+            return
+        if self._on_disconnect == "cancel":
+            self.producer.stop()
+        else:
+            loop = asyncio.get_running_loop()
+            self._grace = loop.call_later(float(self._on_disconnect), self.producer.stop)
+
+    def _ended(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+        self._forget(self)
