@@ -150,8 +150,9 @@ def test_readers_elsewhere_keep_it_alive(store: str, tmp_path: Path) -> None:
 
 def test_a_position_is_valid_on_every_process_and_in_every_wire(store: str, tmp_path: Path) -> None:
     with two(store, chat(TOKENS[:6]), tmp_path) as (a, b, _):
-        whole = begin(a).rest()
-        stream = ids(whole) and ask(a.port, "/v1/streams").json["data"][0]["stream"]
+        reader = begin(a)
+        reader.rest()
+        stream = reader.stream
         for wire, served in itertools.product(("native", "plain", "openai"), (a, b)):
             body = follow(served, stream, wire).rest()
             for frame in frames(body):
