@@ -186,6 +186,8 @@ def test_it_is_the_newest_stream_that_has_the_position(tmp_path: Path) -> None:
         # A position that only the older one has.
         late = w.post("native", "?", Last_Event_ID=ids(first.body)[-2])
         assert late.stream in (first.stream, second.stream)
+        for reader in (second, resumed, late):
+            reader.rest()
         assert w.generations == 2
 
 
