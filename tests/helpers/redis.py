@@ -17,17 +17,25 @@ import redis
 
 
 class RedisServer:
-    """`redis-server` on a port of its own. After `kill` it may be started again, empty."""
+    """`redis-server` on a port of its own. After `kill` it may be started again, empty.
 
-    def __init__(self) -> None:
+    `options` are more of its own, after those that keep it on loopback and off the disk.
+    """
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port: int = listener.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
+        #: Of the default user, for our own questions.
+        self.password: str | None = None
+        if "--requirepass" in options:
+            self.password = options[options.index("--requirepass") + 1]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]
+        command += ["--save", "", "--appendonly", "no", *self._options]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/"
         )
@@ -41,7 +49,16 @@ class RedisServer:
 
     def client(self) -> Any:
         """A client that waits for each answer."""
-        return redis.Redis(port=self.port, protocol=2)
+        return redis.Redis(port=self.port, protocol=2, password=self.password)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It answers nothing; its connections stay."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -56,10 +73,11 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def redis_server() -> Iterator[RedisServer]:
+def redis_server(*options: str, running: bool = True) -> Iterator[RedisServer]:
     """A Redis of one's own."""
-    server = RedisServer()
-    server.start()
+    server = RedisServer(*options)
+    if running:
+        server.start()
     try:
         yield server
     finally:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -64,7 +63,7 @@ BACKENDS: dict[str, Backend] = {
 }
 
 
-def _parameters(which: Callable[[Backend], bool]) -> Any:
+def _parameters(which: Callable[[Backend], bool]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "backend",
         [

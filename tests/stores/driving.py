@@ -34,7 +34,7 @@ class Driver:
         loop = self._runner.get_loop()
         self.clock = Clock(loop)
         loop.time = self.clock.time  # type: ignore[method-assign]
-        self.stores = [self.run(opened(make, **options)) for _ in range(count)]
+        self.stores: list[Store] = [self.run(opened(make, **options)) for _ in range(count)]
         self.store = self.stores[0]
 
     def run(self, coroutine: Awaitable[Any]) -> Any:

@@ -47,14 +47,12 @@ class Log:
 class StoreModel(RuleBasedStateMachine):
     """Whatever is told of a log by either store is what it should be."""
 
-    def __init__(self, backend: Backend, place: Callable[[], Driver]) -> None:
-        super().__init__()
-        self.backend = backend
-        self.place = place
+    backend: Backend
+    place: Callable[[], Driver]
 
     @initialize()
     def begin(self) -> None:
-        self.driver = self.place()
+        self.driver = type(self).place()
         self.logs: dict[str, Log] = {}
         self.now = 0.0
         self.made = 0
@@ -227,13 +225,13 @@ class StoreModel(RuleBasedStateMachine):
 def test_a_store_is_what_the_model_says(backend: Backend, tmp_path: Path) -> None:
     count = 2 if backend.shared else 1
 
-    def machine() -> StoreModel:
-        return StoreModel(
-            backend, lambda: Driver(backend.place(tmp_path), count=count, ttl_s=TTL_S)
-        )
+    class Model(StoreModel):
+        pass
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        machine,
+    Model.backend = backend
+    Model.place = lambda: Driver(backend.place(tmp_path), count=count, ttl_s=TTL_S)
+    run_state_machine_as_test(
+        Model,
         settings=settings(
             max_examples=50 if backend.fake_clock else 15,
             stateful_step_count=30,

@@ -182,7 +182,7 @@ def test_a_takeover_amid_appends_leaves_one_clean_seam(make: Make, seen: int) ->
                 await ended.wait()
             return tail
 
-        tail = driver.run(flight())
+        tail: Tail | None = driver.run(flight())
         stored = answers.count("ok")
         written = [Entry(Position(1, seq), b"%d" % seq) for seq in range(1, stored + 1)]
         assert stored >= seen

@@ -16,7 +16,7 @@ from headwater.position import Position
 from headwater.stores.base import Appended, Entry, Note, OnNote, Record, Tail
 from headwater.stores.redis import scripts
 from headwater.stores.redis.client import Client, call, unavailable
-from headwater.stores.redis.connection import UNREACHABLE, Dialler
+from headwater.stores.redis.connection import UNREACHABLE, Command, Dialler
 from headwater.stores.redis.index import Index, read_record
 from headwater.stores.redis.keys import (
     NODES,
@@ -84,13 +84,12 @@ class RedisStore:
             raise
 
     async def create(self, record: Record) -> None:
-        stream, node, index = record.stream, self.node, self._index
+        stream, index = record.stream, self._index
         data = msgspec.json.encode(record)
         # The stream first: a name in a list without its stream would be tidied away.
         commands = [
-            call(scripts.CREATE, stream_keys(stream), data, node, self._running_ms),
-            ("SADD", NODES, node),
-            ("SADD", open_key(node), stream),
+            call(scripts.CREATE, stream_keys(stream), data, self.node, self._running_ms),
+            *self._own(stream),
             *index.put(principal_key(record.principal), stream),
         ]
         if record.label is not None:
@@ -168,8 +167,7 @@ class RedisStore:
             return
         await self._client.ask(
             ("SET", lease_key(self.node), "", "PX", self._lease_ms),
-            ("SADD", NODES, self.node),
-            ("PEXPIRE", open_key(self.node), self._running_ms),
+            *self._own(),
         )
         self._notes.beat()
         await self._renew()
@@ -189,8 +187,8 @@ class RedisStore:
 
     async def takeover(self, stream: str, node: str) -> Tail | None:
         # In the new owner's set before it is the new owner: it may die between the two.
-        _, (taken, text) = await self._client.ask(
-            ("SADD", open_key(self.node), stream),
+        *_, (taken, text) = await self._client.ask(
+            *self._own(stream),
             call(
                 scripts.TAKEOVER,
                 stream_keys(stream),
@@ -217,6 +215,16 @@ class RedisStore:
         await self._notes.aclose()
         await self._pipeline.aclose(self._timeout_s)
         await self._client.aclose()
+
+    def _own(self, *streams: str) -> Sequence[Command]:
+        """Write down that this process is, and that it owns the streams."""
+        own = open_key(self.node)
+        return (
+            ("SADD", NODES, self.node),
+            ("PEXPIRE", NODES, self._running_ms),
+            *(("SADD", own, stream) for stream in streams),
+            ("PEXPIRE", own, self._running_ms),
+        )
 
     def _ended(self, stream: str, done: Callable[[Appended], None], result: Appended) -> None:
         """The last append of a stream is answered."""
