@@ -1,139 +1,16 @@
-"""What every store owes: one checked step to append, reading, expiry. Run on each store there is.
-
-A store joins by a line in `STORES`.
-"""
+"""What every store owes: one checked step to append, reading, expiry. Run on each store there is."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
 
 from headwater.position import START, Position
-from headwater.stores.base import Appended, Entry, Record, Store, Tail
+from headwater.stores.base import Appended, Entry, Tail
 from headwater.stores.memory import MemoryStore
-
-Make = Callable[..., Store]
-STORES: dict[str, Make] = {"memory": MemoryStore}
-every_store = pytest.mark.parametrize("make", STORES.values(), ids=STORES)
-
-
-class Clock:
-    """Hours in no time, for whatever measures by its loop's clock."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._own = loop.time
-        self._ahead = 0.0
-
-    def time(self) -> float:
-        return self._own() + self._ahead
-
-    def advance(self, seconds: float) -> None:
-        self._ahead += seconds
-
-
-class Driver:
-    """A store in a loop of its own, driven step by step from outside."""
-
-    def __init__(self, make: Make, **options: Any) -> None:
-        self._runner = asyncio.Runner()
-        loop = self._runner.get_loop()
-        self.clock = Clock(loop)
-        loop.time = self.clock.time  # type: ignore[method-assign]
-        self.store = self.run(_made(make, options))
-
-    def run(self, coroutine: Awaitable[Any]) -> Any:
-        return self._runner.run(_awaited(coroutine))
-
-    def close(self) -> None:
-        self.run(self.store.aclose())
-        self._runner.close()
-
-    def create(self, stream: str, principal: str | None = "me", created: int = 1) -> Record:
-        record = Record(stream, principal, "model", created, "acme/model")
-        self.run(self.store.create(record))
-        return record
-
-    def append(
-        self, stream: str, prev: Position, last: Position, data: bytes = b"x", closes: bool = False
-    ) -> Appended:
-        """One append and what it came to: answered at once, or called back, exactly once."""
-        answers: list[Appended] = []
-
-        async def step() -> None:
-            answered = asyncio.get_running_loop().create_future()
-
-            def done(result: Appended) -> None:
-                answers.append(result)
-                if not answered.done():
-                    answered.set_result(None)
-
-            at_once = self.store.append(stream, prev, last, data, closes, done)
-            if at_once is not None:
-                done(at_once)
-            async with asyncio.timeout(10):
-                await answered
-            await asyncio.sleep(0)
-
-        self.run(step())
-        [result] = answers
-        return result
-
-    def fill(self, stream: str, count: int, *, size: int = 1, closes: bool = False) -> None:
-        """`count` entries from the start, the last of which ends the log if `closes`."""
-        for seq in range(1, count + 1):
-            prev = START if seq == 1 else Position(1, seq - 1)
-            end = closes and seq == count
-            assert self.append(stream, prev, Position(1, seq), b"d" * size, end) == "ok"
-
-    def read(self, stream: str, after: Position = START, limit: int = 1 << 30) -> Any:
-        entries = self.run(self.store.read(stream, after, limit))
-        return None if entries is None else list(entries)
-
-    def tail(self, stream: str) -> Tail | None:
-        tail: Tail | None = self.run(self.store.tail(stream))
-        return tail
-
-    def record(self, stream: str) -> Record | None:
-        record: Record | None = self.run(self.store.record(stream))
-        return record
-
-    def list(self, principal: str | None, limit: int = 100) -> Sequence[str]:
-        return [record.stream for record in self.run(self.store.list(principal, limit))]
-
-
-async def _made(make: Make, options: dict[str, Any]) -> Store:
-    return make(**options)
-
-
-async def _awaited(coroutine: Awaitable[Any]) -> Any:
-    return await coroutine
-
-
-@contextmanager
-def driven(make: Make, **options: Any) -> Iterator[Driver]:
-    driver = Driver(make, **options)
-    try:
-        yield driver
-    finally:
-        driver.close()
-
-
-P1, P2, P3, P4 = (Position(1, seq) for seq in (1, 2, 3, 4))
-
+from tests.stores.backends import Make, by_fake_clock, by_real_clock, every_store
+from tests.stores.driving import P1, P2, P3, P4, driven
 
 # append
 
@@ -351,10 +228,81 @@ def test_list_is_the_principals_own_newest_first(make: Make) -> None:
         assert store.list("me") == ["s6", "s3", "s0"]  # ended ones keep their place
 
 
-# expiry
+# labels
 
 
 @every_store
+def test_streams_are_found_by_their_label_newest_first(make: Make) -> None:
+    with driven(make) as store:
+        for number in range(6):
+            label = ("a", "b", None)[number % 3]
+            store.create(f"s{number}", ("me", "you")[number % 2], created=1, label=label)
+
+        def labelled(label: str, limit: int = 100) -> list[str]:
+            return [record.stream for record in store.run(store.store.labelled(label, limit))]
+
+        assert labelled("a") == ["s3", "s0"]
+        assert labelled("b") == ["s4", "s1"]
+        assert labelled("a", 1) == ["s3"]
+        assert labelled("") == labelled("None") == labelled("A") == labelled("me") == []
+        store.fill("s0", 1, closes=True)
+        assert labelled("a") == ["s3", "s0"]
+        assert store.list("a") == []
+
+
+@every_store
+def test_a_record_comes_back_whole(make: Make) -> None:
+    with driven(make) as store:
+        record = store.create("s", "ä \0 me", 1_700_000_000, label="chat 7")
+        assert record.node == store.store.node != ""
+        assert store.record("s") == record
+        assert store.run(store.store.list("ä \0 me", 1)) == [record]
+        assert store.run(store.store.labelled("chat 7", 1)) == [record]
+
+
+# claims
+
+
+@every_store
+def test_a_key_stands_for_what_was_claimed_first(make: Make) -> None:
+    with driven(make) as driver:
+        store = driver.store
+        assert driver.run(store.claim("key", "one")) == "one"
+        assert driver.run(store.claim("key", "two")) == "one"
+        assert driver.run(store.claim("key", "one")) == "one"
+        assert driver.run(store.claim("other", "two")) == "two"
+        driver.run(store.disclaim("key"))
+        assert driver.run(store.claim("key", "three")) == "three"
+        assert driver.run(store.claim("other", "four")) == "two"
+        driver.run(store.disclaim("none"))
+
+
+# expiry
+
+
+@by_real_clock
+def test_what_ended_goes_after_its_ttl(make: Make) -> None:
+    with driven(make, ttl_s=0.4) as store:
+        for name in ("running", "ended"):
+            store.create(name, label="label")
+        store.fill("running", 2)
+        store.fill("ended", 2, closes=True)
+        assert store.run(store.store.claim("key", "one")) == "one"
+        assert store.list("me") == ["ended", "running"]
+        assert store.tail("ended") == Tail(P2, True)
+        store.run(asyncio.sleep(0.6))
+        store.run(store.store.beat())
+        assert store.read("ended") is None
+        assert store.tail("ended") is None
+        assert store.record("ended") is None
+        assert store.append("ended", P2, P3) == "gone"
+        assert store.list("me") == ["running"]
+        assert len(store.run(store.store.labelled("label", 9))) == 1
+        assert store.run(store.store.claim("key", "two")) == "two"
+        assert store.append("running", P2, P3) == "ok"
+
+
+@by_fake_clock
 def test_an_ended_log_is_kept_for_its_ttl_and_a_running_one_for_ever(make: Make) -> None:
     with driven(make, ttl_s=60.0) as store:
         for name in ("running", "first", "second"):
@@ -377,7 +325,7 @@ def test_an_ended_log_is_kept_for_its_ttl_and_a_running_one_for_ever(make: Make)
         assert store.append("running", P2, P3) == "ok"
 
 
-@every_store
+@by_fake_clock
 def test_ttl_counts_from_the_end(make: Make) -> None:
     with driven(make, ttl_s=60.0) as store:
         store.create("s")
@@ -426,131 +374,3 @@ def test_memory_comes_back_when_logs_go() -> None:
             store.create(f"t{number}")
             store.fill(f"t{number}", 1, size=20_000, closes=True)
         assert len(store.list("me")) == 4
-
-
-# a model
-
-
-@dataclass
-class Log:
-    record: Record
-    entries: list[Entry] = field(default_factory=list)
-    closed_at: float | None = None
-
-    @property
-    def last(self) -> Position:
-        return self.entries[-1].last if self.entries else START
-
-
-TTL_S = 100.0
-names = st.sampled_from(["a", "b", "c", "d"])
-
-
-class StoreModel(RuleBasedStateMachine):
-    """A store against the simplest thing that could be one."""
-
-    make: Make = MemoryStore
-
-    @initialize()
-    def begin(self) -> None:
-        self.driver = Driver(type(self).make, ttl_s=TTL_S)
-        self.logs: dict[str, Log] = {}
-        self.now = 0.0
-        self.made = 0
-
-    def teardown(self) -> None:
-        if hasattr(self, "driver"):
-            self.driver.close()
-
-    def expire(self) -> None:
-        for name, log in list(self.logs.items()):
-            if log.closed_at is not None and self.now - log.closed_at >= TTL_S:
-                del self.logs[name]
-
-    @rule(name=names, principal=st.sampled_from(["me", "you", None]))
-    def create(self, name: str, principal: str | None) -> None:
-        name = f"{name}{self.made}" if name in self.logs else name
-        self.made += 1
-        if name not in self.logs:
-            self.logs[name] = Log(self.driver.create(name, principal, self.made))
-
-    @precondition(lambda self: self.logs)
-    @rule(
-        data=st.data(),
-        payload=st.binary(max_size=20),
-        events=st.integers(1, 3),
-        back=st.integers(0, 2),
-        closes=st.booleans(),
-    )
-    def append(
-        self, data: st.DataObject, payload: bytes, events: int, back: int, closes: bool
-    ) -> None:
-        name = data.draw(st.sampled_from(sorted(self.logs)))
-        log = self.logs[name]
-        ends = [START, *(entry.last for entry in log.entries)]
-        prev = ends[max(0, len(ends) - 1 - back)]
-        last = Position(1, prev.seq + events)
-        result = self.driver.append(name, prev, last, payload, closes)
-        if log.entries and log.entries[-1] == Entry(last, payload):
-            assert result == "duplicate"
-        elif log.closed_at is not None:
-            assert result == "closed"
-        elif prev != log.last:
-            assert result == "gap"
-        else:
-            assert result == "ok"
-            log.entries.append(Entry(last, payload))
-            if closes:
-                log.closed_at = self.now
-
-    @precondition(lambda self: any(log.entries for log in self.logs.values()))
-    @rule(data=st.data(), closes=st.booleans())
-    def append_the_last_again(self, data: st.DataObject, closes: bool) -> None:
-        name = data.draw(st.sampled_from(sorted(n for n, log in self.logs.items() if log.entries)))
-        entries = self.logs[name].entries
-        prev, again = entries[-2].last if len(entries) > 1 else START, entries[-1]
-        assert self.driver.append(name, prev, again.last, again.data, closes) == "duplicate"
-
-    @rule(seconds=st.sampled_from([1.0, 49.0, 51.0, 101.0]))
-    def wait(self, seconds: float) -> None:
-        self.driver.clock.advance(seconds)
-        self.now += seconds
-        self.expire()
-
-    @precondition(lambda self: self.logs)
-    @rule(data=st.data(), seq=st.integers(0, 12), limit=st.integers(0, 60))
-    def read(self, data: st.DataObject, seq: int, limit: int) -> None:
-        name = data.draw(st.sampled_from(sorted(self.logs)))
-        after = Position(1, seq)
-        rest = [entry for entry in self.logs[name].entries if entry.last > after]
-        got = self.driver.read(name, after, limit)
-        assert got == rest[: len(got)]
-        assert bool(got) == bool(rest)
-        assert sum(len(entry.data) for entry in got[:-1]) <= limit
-
-    @rule(name=names)
-    def ask_for_none(self, name: str) -> None:
-        if name not in self.logs:
-            assert self.driver.tail(name) is None
-            assert self.driver.read(name) is None
-            assert self.driver.append(name, START, P1) == "gone"
-
-    @invariant()
-    def agrees(self) -> None:
-        if not hasattr(self, "driver"):
-            return
-        for name, log in self.logs.items():
-            assert self.driver.record(name) == log.record
-            assert self.driver.tail(name) == Tail(log.last, log.closed_at is not None)
-            assert self.driver.read(name) == log.entries
-        for principal in ("me", "you", None):
-            own = [n for n, log in self.logs.items() if log.record.principal == principal]
-            assert self.driver.list(principal) == own[::-1]
-
-
-class MemoryModel(StoreModel):
-    make = MemoryStore
-
-
-TestMemoryModel = MemoryModel.TestCase
-TestMemoryModel.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)

@@ -1,0 +1,117 @@
+"""What is asked and awaited: a few commands in one write, their replies in one go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import AuthenticationError, NoScriptError
+from redis.exceptions import ConnectionError as LostError
+
+from headwater.errors import ConfigurationError, StorageError
+from headwater.stores.redis.connection import UNREACHABLE, Command, Dialler, discard, pack
+from headwater.stores.redis.scripts import ALL, Script
+
+log = logging.getLogger("headwater.stores.redis")
+
+_OLDEST: Final = (6, 2)
+# Reads of long logs must not keep a lease from being renewed, nor a crowd of readers open a
+# connection each.
+_CONNECTIONS: Final = 16
+
+
+def call(script: Script, keys: tuple[str, ...], *arguments: str | bytes | int) -> Command:
+    """The command that runs a script."""
+    return ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+
+class Client:
+    """Connections that are used by one at a time and kept.
+
+    A connection whose replies were not all read is closed: the next to use it would be given
+    somebody else's. Every answer is there within `timeout_s`, or `StorageError`
+    (`store_unavailable`) is raised. Commands are such as may run twice.
+    """
+
+    def __init__(self, dialler: Dialler, timeout_s: float) -> None:
+        self._dialler = dialler
+        self._timeout_s = timeout_s
+        self._kept: list[AbstractConnection] = []
+        self._room = asyncio.Semaphore(_CONNECTIONS)
+
+    async def check(self) -> None:
+        """See that this is a Redis we can work with; `ConfigurationError` when it is not."""
+        try:
+            connection = await self._dialler.connect()
+        except AuthenticationError as error:
+            raise ConfigurationError(
+                "store.url: Redis does not accept its user and password"
+            ) from error
+        except UNREACHABLE as error:
+            raise unavailable() from error
+        self._kept.append(connection)
+        [info] = await self.ask(("INFO",))
+        _check(dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line))
+        await self._load()
+
+    async def ask(self, *commands: Command) -> list[Any]:
+        """Send the commands together; a reply each, in order."""
+        try:
+            async with asyncio.timeout(self._timeout_s), self._room:
+                try:
+                    return await self._ask(commands)
+                except NoScriptError:
+                    await self._load()
+                    return await self._ask(commands)
+        except UNREACHABLE as error:
+            log.warning("Redis could not be asked: %s", type(error).__name__)
+            await self.aclose()  # they may lead to a server that is not the master any more
+            raise unavailable() from error
+
+    async def aclose(self) -> None:
+        """Close what is kept."""
+        while self._kept:
+            await discard(self._kept.pop())
+
+    async def _load(self) -> None:
+        await self._ask([("SCRIPT", "LOAD", script.source) for script in ALL])
+
+    async def _ask(self, commands: Any) -> list[Any]:
+        data = b"".join([pack(command) for command in commands])
+        while self._kept:
+            try:
+                return await self._exchange(self._kept.pop(), data, len(commands))
+            except LostError:
+                continue  # Redis may have closed it while nobody looked
+        return await self._exchange(await self._dialler.connect(), data, len(commands))
+
+    async def _exchange(self, connection: AbstractConnection, data: bytes, count: int) -> list[Any]:
+        try:
+            await connection.send_packed_command(data)
+            replies = [await connection.read_response() for _ in range(count)]
+        except BaseException:
+            await discard(connection)
+            raise
+        self._kept.append(connection)
+        return replies
+
+
+def unavailable() -> StorageError:
+    """What a caller is told when Redis cannot be asked."""
+    return StorageError("store_unavailable", "The store cannot be asked now. Try again.")
+
+
+def _check(info: dict[str, str]) -> None:
+    version = info.get("redis_version", "")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if len(numbers) == 2 and numbers < _OLDEST:
+        raise ConfigurationError(f"store.url: Redis 6.2 or newer is needed, this is {version}")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if info.get("maxmemory", "0") != "0" and policy != "noeviction":
+        log.warning(
+            "Redis drops keys when its memory is full (maxmemory-policy %s): running streams may "
+            "be lost. Set it to noeviction.",
+            policy,
+        )

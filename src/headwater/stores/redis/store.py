@@ -1,0 +1,281 @@
+"""The store of several processes: logs, leases and notes in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from headwater.position import Position
+from headwater.stores.base import Appended, Entry, Note, OnNote, Record, Tail
+from headwater.stores.redis import scripts
+from headwater.stores.redis.client import Client, call, unavailable
+from headwater.stores.redis.connection import UNREACHABLE, Command, Dialler
+from headwater.stores.redis.index import Index, read_record
+from headwater.stores.redis.keys import (
+    NODES,
+    channel,
+    claim_key,
+    label_key,
+    lease_key,
+    open_key,
+    principal_key,
+    stream_keys,
+)
+from headwater.stores.redis.notes import Notes, write_note
+from headwater.stores.redis.pipeline import Pipeline
+
+# A running stream expires too, so that a fleet that never comes back leaves nothing behind; its
+# owner puts that off. Long, since orphans must still be found after the repair of a whole site.
+_RUNNING_S: Final = 86_400.0
+# Less than this is the network's own jitter.
+_LEAST_TIMEOUT_S: Final = 0.5
+# Entries read at once: how large they are is not known before.
+_COUNT: Final = 64
+# Streams looked at in one go.
+_BATCH: Final = 100
+_APPEND: Final = scripts.APPEND.sha
+
+
+class RedisStore:
+    """Logs in Redis 6.2 or newer, or Valkey.
+
+    `url` is `redis://`, `rediss://` or `unix://`, as redis-py reads it. `ttl_s` is how long an
+    ended log is kept; `lease_s` how long the others believe in a process that they do not hear of,
+    and how long an append may wait for Redis.
+    """
+
+    shared = True
+
+    def __init__(self, url: str, *, ttl_s: float = 3600.0, lease_s: float = 5.0) -> None:
+        self.node = secrets.token_hex(8)
+        self._ttl_ms = max(1, round(ttl_s * 1000))
+        self._lease_ms = max(1, round(lease_s * 1000))
+        self._running_s = max(_RUNNING_S, 2 * ttl_s)
+        self._running_ms = round(self._running_s * 1000)
+        # An answer that comes late must not cost the lease.
+        self._timeout_s = max(lease_s / 2, _LEAST_TIMEOUT_S)
+        dialler = self._dialler = Dialler(url, self._timeout_s)
+        self._client = Client(dialler, self._timeout_s)
+        self._pipeline = Pipeline(dialler, lease_s)
+        self._notes = Notes(dialler, channel(self.node), self._timeout_s)
+        self._index = Index(self._client, self._running_ms)
+        self._released = False
+        # Streams that run here, and when their expiry was put off last.
+        self._running: OrderedDict[str, float] = OrderedDict()
+
+    async def open(self, on_note: OnNote) -> None:
+        try:
+            await self._client.check()
+            await self._pipeline.start()
+            await self._notes.start(on_note)
+            await self.beat()
+        except UNREACHABLE as error:
+            await self.aclose()
+            raise unavailable() from error
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def create(self, record: Record) -> None:
+        stream, index = record.stream, self._index
+        data = msgspec.json.encode(record)
+        # The stream first: a name in a list without its stream would be tidied away.
+        commands = [
+            call(scripts.CREATE, stream_keys(stream), data, self.node, self._running_ms),
+            *self._own(stream),
+            *index.put(principal_key(record.principal), stream),
+        ]
+        if record.label is not None:
+            commands += index.put(label_key(record.label), stream)
+        await self._client.ask(*commands)
+        self._running[stream] = asyncio.get_running_loop().time()
+
+    def append(
+        self,
+        stream: str,
+        prev: Position,
+        last: Position,
+        data: bytes,
+        closes: bool,
+        done: Callable[[Appended], None],
+    ) -> Appended | None:
+        ttl: int | str = ""
+        if closes:
+            ttl, done = self._ttl_ms, partial(self._ended, stream, done)
+        self._pipeline.append(
+            (
+                "EVALSHA", _APPEND, 2, f"hw:{{{stream}}}", f"hw:{{{stream}}}:log",
+                last.epoch, f"{prev.epoch}-{prev.seq}", f"{last.epoch}-{last.seq}", data, ttl, "",
+            ),
+            len(data),
+            done,
+        )  # fmt: skip
+        return None
+
+    async def record(self, stream: str) -> Record | None:
+        [reply] = await self._client.ask(("HMGET", stream_keys(stream)[0], "record", "node"))
+        return read_record(*reply)
+
+    async def tail(self, stream: str) -> Tail | None:
+        [reply] = await self._client.ask(call(scripts.TAIL, stream_keys(stream)))
+        return Tail(_position(reply[0]), bool(reply[1])) if reply else None
+
+    async def read(self, stream: str, after: Position, limit: int) -> Sequence[Entry] | None:
+        keys = stream_keys(stream)
+        entries: list[Entry] = []
+        size, full = 0, True
+        while full and (not entries or size < limit):
+            start = f"({entries[-1].last if entries else after}"
+            there, found = await self._client.ask(
+                ("EXISTS", *keys), ("XRANGE", keys[1], start, "+", "COUNT", _COUNT)
+            )
+            if there < len(keys):
+                return None
+            full = len(found) == _COUNT
+            for position, (_, data) in found:
+                if entries and size >= limit:
+                    break
+                entries.append(Entry(_position(position), data))
+                size += len(data)
+        return entries
+
+    async def list(self, principal: str | None, limit: int) -> Sequence[Record]:
+        return await self._index.read(principal_key(principal), limit)
+
+    async def labelled(self, label: str, limit: int) -> Sequence[Record]:
+        return await self._index.read(label_key(label), limit)
+
+    async def claim(self, key: str, value: str) -> str:
+        [held] = await self._client.ask(call(scripts.CLAIM, (claim_key(key),), value, self._ttl_ms))
+        return str(held, "utf-8")
+
+    async def disclaim(self, key: str) -> None:
+        await self._client.ask(("DEL", claim_key(key)))
+
+    def send(self, node: str, note: Note, stream: str) -> None:
+        self._pipeline.hint(("PUBLISH", channel(node), write_note(note, self.node, stream)))
+
+    async def beat(self) -> None:
+        if self._released:
+            return
+        await self._client.ask(
+            ("SET", lease_key(self.node), "", "PX", self._lease_ms),
+            *self._own(),
+        )
+        self._notes.beat()
+        await self._renew()
+        await self._index.tidy()
+
+    async def orphans(self) -> Sequence[Record]:
+        [nodes] = await self._client.ask(("SMEMBERS", NODES))
+        others = [node for name in nodes if (node := name.decode()) != self.node]
+        if not others:
+            return []
+        alive = await self._client.ask(*(("EXISTS", lease_key(node)) for node in others))
+        found: list[Record] = []
+        for node, lives in zip(others, alive, strict=True):
+            if not lives:
+                found += await self._orphans_of(node)
+        return found
+
+    async def takeover(self, stream: str, node: str) -> Tail | None:
+        # In the new owner's set before it is the new owner: it may die between the two.
+        *_, (taken, text) = await self._client.ask(
+            *self._own(stream),
+            call(
+                scripts.TAKEOVER,
+                stream_keys(stream),
+                node,
+                self.node,
+                secrets.token_hex(8),
+                self._running_ms,
+            ),
+        )
+        if taken:
+            self._running[stream] = asyncio.get_running_loop().time()
+            if node != self.node:
+                await self._forget(node, stream)
+            return Tail(_position(text), False)
+        if text != self.node.encode():
+            await self._forget(self.node, stream)
+        return None
+
+    async def release(self) -> None:
+        self._released = True
+        await self._client.ask(("DEL", lease_key(self.node)))
+
+    async def aclose(self) -> None:
+        await self._notes.aclose()
+        await self._pipeline.aclose(self._timeout_s)
+        await self._client.aclose()
+
+    def _own(self, *streams: str) -> Sequence[Command]:
+        """Write down that this process is, and that it owns the streams."""
+        own = open_key(self.node)
+        return (
+            ("SADD", NODES, self.node),
+            ("PEXPIRE", NODES, self._running_ms),
+            *(("SADD", own, stream) for stream in streams),
+            ("PEXPIRE", own, self._running_ms),
+        )
+
+    def _ended(self, stream: str, done: Callable[[Appended], None], result: Appended) -> None:
+        """The last append of a stream is answered."""
+        if result not in ("gap", "failed"):
+            self._running.pop(stream, None)
+            # Lost, it does no harm: who looks for orphans sees that the stream is closed.
+            self._pipeline.hint(("SREM", open_key(self.node), stream))
+        done(result)
+
+    async def _renew(self) -> None:
+        """Put off the expiry of what runs here, a few times in that time."""
+        now = asyncio.get_running_loop().time()
+        due = [
+            stream
+            for stream, at in islice(self._running.items(), _BATCH)
+            if now - at > self._running_s / 4
+        ]
+        if not due:
+            return
+        renewed = await self._client.ask(
+            *(call(scripts.RENEW, stream_keys(s), self.node, self._running_ms) for s in due)
+        )
+        for stream, ours in zip(due, renewed, strict=True):
+            self._running.pop(stream, None)
+            if ours:
+                self._running[stream] = now
+
+    async def _orphans_of(self, node: str) -> Sequence[Record]:
+        """The open streams of a node that is dead; forget the others."""
+        [names] = await self._client.ask(("SMEMBERS", open_key(node)))
+        if not names:
+            await self._client.ask(("SREM", NODES, node))
+            return []
+        found: list[Record] = []
+        for first in range(0, len(names), _BATCH):
+            streams = [name.decode() for name in names[first : first + _BATCH]]
+            replies = await self._client.ask(
+                *(("HMGET", stream_keys(s)[0], "record", "node", "closed") for s in streams)
+            )
+            for stream, (data, owner, closed) in zip(streams, replies, strict=True):
+                record = read_record(data, owner)
+                if record is None or closed or record.node != node:
+                    await self._forget(node, stream)
+                else:
+                    found.append(record)
+        return found
+
+    async def _forget(self, node: str, stream: str) -> None:
+        await self._client.ask(("SREM", open_key(node), stream))
+
+
+def _position(text: bytes) -> Position:
+    epoch, _, seq = text.partition(b"-")
+    return Position(int(epoch), int(seq))

@@ -1,0 +1,172 @@
+"""Several processes, one place: each reads what the others wrote, tells them, and outlives them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import get_args
+
+from headwater.position import START, Position
+from headwater.stores.base import Entry, Note, Tail
+from tests.stores.backends import Make, shared_stores
+from tests.stores.driving import P1, P2, Driver, driven, opened
+
+# Short, and still far above what a busy machine may hold a process up for.
+LEASE_S = 1.0
+
+
+@shared_stores
+def test_each_reads_what_the_other_wrote(make: Make) -> None:
+    with driven(make, count=2) as driver:
+        one, other = driver.stores
+        assert one.node != other.node
+        record = driver.create("s", "me", label="label", by=one)
+        assert driver.append("s", START, P1, b"one", by=one) == "ok"
+        assert driver.append("s", P1, P2, b"two", True, by=one) == "ok"
+        assert driver.run(other.record("s")) == record
+        assert driver.run(other.tail("s")) == Tail(P2, True)
+        assert driver.run(other.read("s", P1, 99)) == [Entry(P2, b"two")]
+        assert driver.run(other.list("me", 9)) == [record]
+        assert driver.run(other.labelled("label", 9)) == [record]
+        assert driver.run(one.claim("key", "one")) == driver.run(other.claim("key", "two")) == "one"
+
+
+@shared_stores
+def test_newest_first_across_processes(make: Make) -> None:
+    with driven(make, count=3) as driver:
+        for number in range(9):
+            driver.create(f"s{number}", label="label", by=driver.stores[number % 3])
+        names = [f"s{number}" for number in reversed(range(9))]
+        for store in driver.stores:
+            assert [r.stream for r in driver.run(store.list("me", 99))] == names
+            assert [r.stream for r in driver.run(store.labelled("label", 99))] == names
+
+
+@shared_stores
+def test_logs_outlive_the_process_that_wrote_them(make: Make) -> None:
+    with driven(make) as first:
+        record = first.create("s")
+        first.fill("s", 3)
+    with driven(make) as second:
+        assert second.record("s") == record
+        assert second.tail("s") == Tail(Position(1, 3), False)
+        assert len(second.read("s")) == 3
+
+
+# leases
+
+
+def _orphans(driver: Driver, number: int) -> list[tuple[str, str]]:
+    found = driver.run(driver.stores[number].orphans())
+    return sorted((record.stream, record.node) for record in found)
+
+
+def _beat(driver: Driver, number: int) -> None:
+    driver.run(driver.stores[number].beat())
+
+
+@shared_stores
+def test_who_beats_keeps_its_streams_and_who_does_not_loses_them(make: Make) -> None:
+    with driven(make, count=2, lease_s=LEASE_S) as driver:
+        one, other = driver.stores
+        for name in ("open", "ended", "begun"):
+            driver.create(name, by=one)
+        driver.create("others", by=other)
+        driver.fill("open", 2)
+        driver.fill("ended", 1, closes=True)
+        for _ in range(4):
+            driver.run(asyncio.sleep(0.45 * LEASE_S))
+            _beat(driver, 0)
+            _beat(driver, 1)
+            assert _orphans(driver, 1) == []
+        for _ in range(3):
+            driver.run(asyncio.sleep(0.45 * LEASE_S))
+            _beat(driver, 1)
+        assert _orphans(driver, 1) == [("begun", one.node), ("open", one.node)]
+        assert driver.takeover("open", one.node, by=other) == Tail(Position(2, 0), False)
+        assert _orphans(driver, 1) == [("begun", one.node)]
+        _beat(driver, 0)  # it was only slow: what is left is its own again
+        assert _orphans(driver, 1) == []
+        assert driver.append("open", P2, Position(1, 3), by=one) == "fenced"
+        assert driver.append("begun", START, P1, by=one) == "ok"
+
+
+@shared_stores
+def test_what_is_released_can_be_taken_over_at_once(make: Make) -> None:
+    with driven(make, count=3, lease_s=60.0) as driver:
+        one, other, third = driver.stores
+        driver.create("s", by=one)
+        assert _orphans(driver, 1) == []
+        driver.run(one.release())
+        assert _orphans(driver, 1) == _orphans(driver, 2) == [("s", one.node)]
+        assert driver.takeover("s", one.node, by=other) is not None
+        assert _orphans(driver, 2) == []
+        driver.run(other.release())
+        assert _orphans(driver, 2) == [("s", other.node)]
+        assert driver.takeover("s", other.node, by=third) == Tail(Position(3, 0), False)
+
+
+@shared_stores
+def test_streams_of_a_process_that_is_gone_are_found_by_one_that_comes_later(make: Make) -> None:
+    with driven(make, lease_s=LEASE_S) as first:
+        node = first.create("s").node
+    with driven(make, lease_s=LEASE_S) as second:
+        second.run(asyncio.sleep(1.2 * LEASE_S))
+        _beat(second, 0)
+        assert _orphans(second, 0) == [("s", node)]
+
+
+# notes
+
+
+Heard = list[tuple[Note, str, str]]
+
+
+async def _until(condition: Callable[[], bool], again: Callable[[], Awaitable[None]]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await again()
+            await asyncio.sleep(0.02)
+
+
+@shared_stores
+def test_notes_reach_whom_they_are_for(make: Make) -> None:
+    async def run() -> None:
+        heard: tuple[Heard, Heard] = ([], [])
+        one = await opened(make, lambda *note: heard[0].append(note))
+        other = await opened(make, lambda *note: heard[1].append(note))
+
+        async def nothing() -> None:
+            pass
+
+        for note in get_args(Note):
+            one.send(other.node, note, "s")
+            await _until(lambda note=note: (note, "s", one.node) in heard[1], nothing)  # type: ignore[misc]
+        assert heard[0] == []
+        other.send(one.node, "wake", "another")
+        await _until(lambda: heard[0] == [("wake", "another", other.node)], nothing)
+        assert [note for note, _, _ in heard[1]] == list(get_args(Note))
+        one.send("nobody", "stop", "s")
+        one.send("", "stop", "s")
+        await one.aclose()
+        other.send(one.node, "wake", "s")
+        await asyncio.sleep(0.05)
+        await other.aclose()
+
+    asyncio.run(run())
+
+
+@shared_stores
+def test_a_wake_may_be_lost_and_the_log_is_not(make: Make) -> None:
+    async def run() -> None:
+        heard: Heard = []
+        one = await opened(make)
+        other = await opened(make, lambda *note: heard.append(note))
+        for _ in range(5000):  # more than anything between them holds
+            one.send(other.node, "wake", "s")
+        await _until(lambda: bool(heard), lambda: asyncio.sleep(0))
+        assert set(heard) == {("wake", "s", one.node)}
+        await one.aclose()
+        await other.aclose()
+
+    asyncio.run(run())
