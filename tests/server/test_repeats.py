@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.arrivals import request
+from tests.helpers.redis import empty_redis
 from tests.helpers.upstream import STALL, Answer, Upstream, chat, chunk
 from tests.server.serving import (
     Reader,
@@ -57,8 +58,10 @@ def world(answer: Answer, cwd: Path, store: str = "memory://") -> Iterator[World
         yield World(upstream, served)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "redis":
+        return empty_redis()
     return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 's.db'}"
 
 

@@ -20,6 +20,7 @@ from headwater import events as ev
 from headwater.sse import Decoder
 from tests.conftest import Figures
 from tests.helpers.arrivals import request
+from tests.helpers.redis import empty_redis
 from tests.helpers.upstream import DONE, Answer, Upstream, chat, chunk, event
 from tests.server.serving import Served, serving
 
@@ -59,8 +60,10 @@ MIXED = Answer(
 BODY = {"messages": [{"role": "user", "content": "?"}], "stream": True}
 
 
-@pytest.fixture(params=["memory", "sqlite"], scope="module")
+@pytest.fixture(params=["memory", "sqlite", "redis"], scope="module")
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    if request.param == "redis":
+        return empty_redis()
     folder = tmp_path_factory.mktemp("store")
     return "memory://" if request.param == "memory" else f"sqlite:///{folder / 's.db'}"
 

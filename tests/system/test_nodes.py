@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import Figures
 from tests.helpers.arrivals import request
+from tests.helpers.redis import empty_redis
 from tests.helpers.servers import wait_for
 from tests.helpers.upstream import STALL, Answer, Upstream, chat, chunk
 from tests.server.serving import Reader, Served, ask, frames, ids, outcome, serving, text_of
@@ -41,8 +42,10 @@ LEASE_S = 1.0
 BOUND_S = 20.0
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "redis":
+        return empty_redis()
     return f"sqlite:///{tmp_path / 'streams.db'}"
 
 
