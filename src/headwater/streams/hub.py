@@ -245,6 +245,7 @@ class Hub:
         """End or leave what still runs, and give the lease back."""
         await self.drain(0)
         if self._keeper is not None:
+            self._leases.stop()
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
             await self.store.release()
