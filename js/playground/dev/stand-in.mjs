@@ -126,7 +126,7 @@ async function serve(prefix, request, response) {
   const log = streams.get(path.match(/^\/v1\/streams\/(\w+)$/)?.[1]);
   if (path === "/v1/models") {
     const data = MODELS.map(([id, provider, available]) => ({ id, provider, available }));
-    return json(response, 200, { data });
+    return json(response, 200, { data, default: MODELS[0][0] });
   }
   if (path === "/v1/streams") return begin(response, body);
   if (path === "/v1/chat/completions") return complete(response, body);
