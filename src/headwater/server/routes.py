@@ -120,7 +120,8 @@ class Routes:
     async def list_models(self, request: Request) -> Response:
         """`GET /v1/models`, in OpenAI's shape."""
         await self._auth.principal(request, generates=False)
-        models = await self._runtime().models.available()
+        catalogue = self._runtime().models
+        models = await catalogue.available()
         data = [
             {
                 "id": model.id,
@@ -131,7 +132,9 @@ class Routes:
             }
             for model in models
         ]
-        return json_response({"object": "list", "data": data})
+        return json_response(
+            {"object": "list", "data": data, "default": await catalogue.default()}
+        )
 
     async def alive(self, request: Request) -> Response:
         """`GET /healthz`."""
