@@ -68,7 +68,7 @@ async function goOn(): Promise<void> {
   const found = run ? undefined : findStream();
   if (!found) return;
   prompt.value = found.prompt;
-  await perform(found);
+  await perform({ source: found.source });
 }
 
 function stop(): void {

@@ -17,7 +17,16 @@ export interface Panes {
 }
 
 /** What to run: a prompt, or a stream that there is already, to be read from its first word. */
-export type Task = { prompt: string; model: string } | { source: Source };
+export type Task = Asked | Replay;
+
+interface Asked {
+  prompt: string;
+  model: string;
+}
+
+interface Replay {
+  source: Source;
+}
 
 const announce = (text: string): void => setText(byId("announcer"), text);
 
@@ -61,7 +70,7 @@ export class Run {
     gauge.show(streamed.lane, whole.lane);
     setText(byId("stream-position"), NOTHING);
     setText(byId("cuts"), "");
-    const asked = "prompt" in task ? task : undefined;
+    const asked = "source" in task ? undefined : task;
     setText(
       byId("verdict"),
       asked
@@ -69,7 +78,7 @@ export class Run {
         : "The stream is read again from its first word; the model is not asked twice.",
     );
     announce(asked ? "Running." : "Reading an answer that was begun before.");
-    this.#streamed = startStreamed(streamed, asked ? begins(asked) : (task as Replay).source, {
+    this.#streamed = startStreamed(streamed, "source" in task ? task.source : begins(task), {
       onId: noteId,
       onModel: (model) => {
         if (asked && !asked.model) nameDefault(model);
@@ -88,7 +97,7 @@ export class Run {
     });
   }
 
-  async #startWhole(asked: { prompt: string; model: string } | undefined): Promise<void> {
+  async #startWhole(asked: Asked | undefined): Promise<void> {
     const { whole } = this.panes;
     if (!asked) {
       return whole.rest("One request, one response: it cannot be read again, or by another tab.");
@@ -141,10 +150,8 @@ export class Run {
   }
 }
 
-type Replay = Extract<Task, { source: Source }>;
-
 const begins =
-  ({ prompt, model }: { prompt: string; model: string }): Source =>
+  ({ prompt, model }: Asked): Source =>
   (own) =>
     stream("v1/streams", {
       ...own,

@@ -132,9 +132,7 @@ class Routes:
             }
             for model in models
         ]
-        return json_response(
-            {"object": "list", "data": data, "default": await catalogue.default()}
-        )
+        return json_response({"object": "list", "data": data, "default": await catalogue.default()})
 
     async def alive(self, request: Request) -> Response:
         """`GET /healthz`."""
