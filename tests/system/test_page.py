@@ -220,6 +220,8 @@ def test_the_first_token_of_the_embedded_model_is_early(
 
 
 def test_both_panes_show_the_same_text(visit: Visit, upstream: Upstream) -> None:
+    default = visit.page.locator("#model option").first
+    expect(default).to_have_text(re.compile("default: test-model$"))
     before = len(upstream.posts)
     visit.run("tokens")
     visit.wait("stream", "done")
