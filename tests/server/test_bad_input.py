@@ -838,7 +838,9 @@ def test_no_key_no_answer(keyed: Served, upstream: Upstream, headers: dict[str, 
     assert len(upstream.posts) == before
 
 
-@pytest.mark.parametrize("path", ["/", "/headwater.js", "/healthz", "/readyz"])
+@pytest.mark.parametrize(
+    "path", ["/", "/headwater.js", "/headwater-tabs.js", "/healthz", "/readyz"]
+)
 def test_what_stays_open_with_keys(keyed: Served, path: str) -> None:
     assert ask(keyed.port, path).status == 200
 
