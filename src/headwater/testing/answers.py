@@ -154,9 +154,9 @@ def limited(
 ) -> Answer:
     """Refuse with a `Retry-After` in one of its three forms."""
     header = {
-        "seconds": ("Retry-After", f"{seconds:g}"),
+        "seconds": ("Retry-After", f"{seconds:.3f}".rstrip("0").rstrip(".")),
         "date": ("Retry-After", formatdate(time.time() + seconds, usegmt=True)),
-        "milliseconds": ("retry-after-ms", f"{seconds * 1000:g}"),
+        "milliseconds": ("retry-after-ms", f"{seconds * 1000:.0f}"),
     }[form]
     error = {"message": "slow down", "type": "rate_limit_error", "param": None, "code": None}
     return reply(status, {"error": error}, [header])

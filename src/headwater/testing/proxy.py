@@ -41,9 +41,9 @@ class Link:
     """A reader's connection. `asked` is its last request, `answered` bytes that went back."""
 
     number: int
-    client: asyncio.StreamWriter
-    server: asyncio.StreamWriter | None = None
-    asked: bytes = b""
+    client: asyncio.StreamWriter = field(repr=False)
+    server: asyncio.StreamWriter | None = field(default=None, repr=False)
+    asked: bytes = field(default=b"", repr=False)
     answered: int = 0
     over_at: float | None = None
     fault: Fault = field(default_factory=Fault)
@@ -71,7 +71,9 @@ class FaultyProxy(Looping):
         self.port = 0
 
     def __repr__(self) -> str:
-        return f"<FaultyProxy {self.port} to {self._target}, links: {self.links}>"
+        return (
+            f"<FaultyProxy {self.port} to {self._target}, the last of its links: {self.links[-5:]}>"
+        )
 
     @property
     def url(self) -> str:

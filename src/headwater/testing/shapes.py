@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from headwater.testing.answers import DONE, EOF, Act, Answer, Step, chunk, event
+from headwater.testing.answers import DONE, EOF, STALL, Act, Answer, Step, chunk, event
 
 #: Every way in which a provider has been seen to tell an error inside a stream with status 200.
 ERRORS: Final[dict[str, tuple[bytes, ...]]] = {
@@ -117,8 +117,8 @@ def gzipped(answer: Answer) -> Answer:
 
 
 def huge_line(size: int, write: int = 65536) -> Answer:
-    """One line of `size` bytes that does not end, `write` bytes a write."""
-    return split(Answer([b"data: " + b"x" * size]), write)
+    """One line of `size` bytes that does not end, `write` bytes a write; then silence."""
+    return split(Answer([b"data: " + b"x" * size, STALL]), write)
 
 
 def endless_comments(gap_s: float, count: int = 100_000) -> Answer:

@@ -31,10 +31,10 @@ class Request:
     method: str
     path: str
     headers: dict[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
     at: float
     connection: int
-    sent: list[tuple[float, bytes]] = field(default_factory=list)
+    sent: list[tuple[float, bytes]] = field(default_factory=list, repr=False)
     hung_up_at: float | None = None
     ended_at: float | None = None
 
@@ -84,7 +84,7 @@ class FaultyUpstream(Looping):
         self.url = f"{scheme}://127.0.0.1:{self.port}/v1"
 
     def __repr__(self) -> str:
-        return f"<FaultyUpstream {self.url}, requests: {self.requests}>"
+        return f"<FaultyUpstream {self.url}, the last of its requests: {self.requests[-5:]}>"
 
     @property
     def posts(self) -> list[Request]:
@@ -127,6 +127,8 @@ class FaultyUpstream(Looping):
                     break
         except (ConnectionError, asyncio.CancelledError):
             pass
+        except ValueError:  # TLS where none is spoken, or what else is not HTTP
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
         finally:
             if task is not None:
                 self._tasks.discard(task)
@@ -196,7 +198,10 @@ async def _pause(step: Step) -> None:
 
 async def _read_request(reader: asyncio.StreamReader, connection: int) -> Request | None:
     with contextlib.suppress(asyncio.IncompleteReadError):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        first = await reader.readexactly(1)
+        if not first.isalpha():
+            raise ValueError("this is not HTTP")
+        head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, path, _ = head[0].split(" ")
         headers = {k.lower(): v.strip() for k, _, v in (h.partition(":") for h in head[1:] if h)}
         at = now()
