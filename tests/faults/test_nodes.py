@@ -8,13 +8,14 @@ import socket
 import subprocess
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from headwater.testing import DONE, STALL, Answer, FaultyUpstream, Gate, chat, chunk
 from tests.conftest import Figures
-from tests.faults.watching import BOUND_S, cpu_s, descriptors
+from tests.faults.watching import BOUND_S, cpu_s, descriptors, post_bytes
 from tests.helpers.processes import HEADWATER, environment
 from tests.helpers.servers import wait_for
 from tests.server.serving import ask, ids, outcome, text_of
@@ -126,6 +127,9 @@ def test_fault_49_the_clock_jumps(tmp_path: Path, days: int) -> None:
         assert w.get(running.stream, "native", ids(whole)[0])
 
 
+CLOSE = {"Connection": "close"}
+
+
 def test_fault_50_out_of_descriptors(tmp_path: Path) -> None:
     """Running streams live; nobody spins; whoever waited is served when there is room again."""
     few = ("sh", "-c", 'ulimit -n 64; exec "$0" "$@"', HEADWATER)
@@ -147,6 +151,10 @@ def test_fault_50_out_of_descriptors(tmp_path: Path) -> None:
         time.sleep(1)  # what is looked for is something that goes on: a loop that spins
         share = (cpu_s(pid) - used) / (time.monotonic() - began)
         assert share < 0.5, f"{share:.0%} of a core while there is nothing to do"
+        # Who was let in while there still was room, and asks now, is told; nothing hangs.
+        idle[0].sendall(post_bytes("/v1/streams", {"prompt": w.plan(chat(["a"]))}, CLOSE))
+        told = b"".join(iter(partial(idle[0].recv, 65536), b""))
+        assert b'"type":"stream-e' in told
         for sock in idle:
             sock.close()
         assert outcome("native", w.whole("native", chat(["a"])).body) == "stop"

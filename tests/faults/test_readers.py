@@ -17,6 +17,7 @@ from headwater.testing import DONE, Answer, Gate, chat, chunk
 from tests.conftest import Figures
 from tests.faults.watching import (
     BOUND_S,
+    descriptors,
     dumb_reader,
     is_open,
     on_time,
@@ -75,13 +76,15 @@ def test_fault_26_who_takes_nothing_is_cut_and_can_resume(tmp_path: Path) -> Non
         gate = Gate()
         first = w.post("native", w.plan(log_of(8, gate)))
         first.until(b'"a"')
-        path = f"/v1/streams/{first.stream}"
+        path, pid = f"/v1/streams/{first.stream}", w.served.process.pid
+        held = descriptors(pid)
         with dumb_reader(w.port, path) as stuck:
             assert stuck.recv(1, socket.MSG_PEEK) == b"H"
             gate.set()
             whole = first.rest()
             port = stuck.getsockname()[1]
             wait_for(lambda: not is_open(w.port, port), 20, "the kernel frees the connection")
+            wait_for(lambda: descriptors(pid) <= held, BOUND_S, "the server lets go of it")
             kept = read_what_came(stuck)
         got = kept[: kept.rindex(b"\n\n") + 2]
         position = ids(got)[-1]
