@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.upstream import STALL, Answer, Upstream, chunk
-from tests.helpers.upstream import chat as chat_answer
+from headwater.testing import STALL, Answer, chunk
+from headwater.testing import FaultyUpstream as Upstream
+from headwater.testing import chat as chat_answer
 from tests.server.serving import Served, ask, ids, raw, serving
 
 GENERATING = ["/stream", "/v1/streams", "/v1/chat/completions"]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from headwater.testing import STALL, Answer, FaultyUpstream, chat, chunk
 from tests.helpers.arrivals import request
 from tests.helpers.redis import empty_redis
-from tests.helpers.upstream import STALL, Answer, Upstream, chat, chunk
 from tests.server.serving import (
     Reader,
     Served,
@@ -34,7 +34,7 @@ TOKENS = ["Wo", "hin", " 🌊", " fließt", " er", "?"]
 
 
 class World:
-    def __init__(self, upstream: Upstream, served: Served) -> None:
+    def __init__(self, upstream: FaultyUpstream, served: Served) -> None:
         self.upstream = upstream
         self.port = served.port
 
@@ -52,7 +52,7 @@ class World:
 @contextlib.contextmanager
 def world(answer: Answer, cwd: Path, store: str = "memory://") -> Iterator[World]:
     with (
-        Upstream(answer) as upstream,
+        FaultyUpstream(answer) as upstream,
         serving("--upstream", upstream.url, "--store", store, cwd=cwd) as served,
     ):
         yield World(upstream, served)
@@ -231,7 +231,7 @@ KEYS = "".join(
 @pytest.fixture
 def keyed(tmp_path: Path) -> Iterator[World]:
     with (
-        Upstream(Answer([chunk({"content": "Hi"}), STALL])) as upstream,
+        FaultyUpstream(Answer([chunk({"content": "Hi"}), STALL])) as upstream,
         serving("--upstream", upstream.url, cwd=tmp_path, config=f"[auth.keys]\n{KEYS}") as served,
     ):
         yield World(upstream, served)

@@ -18,10 +18,10 @@ import pytest
 
 from headwater import events as ev
 from headwater.sse import Decoder
+from headwater.testing import DONE, Answer, FaultyUpstream, chat, chunk, event
 from tests.conftest import Figures
 from tests.helpers.arrivals import request
 from tests.helpers.redis import empty_redis
-from tests.helpers.upstream import DONE, Answer, Upstream, chat, chunk, event
 from tests.server.serving import Served, serving
 
 SAMPLE = 60
@@ -71,7 +71,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def served(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with (
-        Upstream(MIXED) as upstream,
+        FaultyUpstream(MIXED) as upstream,
         serving(
             "--upstream", upstream.url, "--store", store, cwd=tmp_path_factory.mktemp("served")
         ) as served,
@@ -233,7 +233,7 @@ def test_a_thousand_streams_each_cut_three_times(
         )
 
     with (
-        Upstream(chat(TOKENS, gap_s=0.15)) as upstream,
+        FaultyUpstream(chat(TOKENS, gap_s=0.15)) as upstream,
         serving("--upstream", upstream.url, "--store", store, cwd=tmp_path) as served,
     ):
         texts = asyncio.run(all_of(served.port, 1000))

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from headwater.testing import MODELS, STALL, Answer, FaultyProxy, Request, chat, chunk, reply
+from headwater.testing import FaultyUpstream as Upstream
 from tests.conftest import Figures
 from tests.helpers.servers import Server, serve
-from tests.helpers.severing import severing
-from tests.helpers.upstream import MODELS, STALL, Answer, Request, Upstream, chat, chunk, reply
 
 pytestmark = pytest.mark.system
 
@@ -275,7 +275,7 @@ def test_a_connection_that_is_really_cut_comes_back(
     browser: Browser, server: Server, upstream: Upstream, figures: Figures
 ) -> None:
     asked_before = len(upstream.posts)
-    with severing(server.port) as proxy:
+    with FaultyProxy(server.port) as proxy:
         visit = Visit(browser, proxy.port)
         visit.run("tokens")
         for number, times in enumerate(["once", "2 times", "3 times"], 1):

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from headwater.events import StreamError, decode
+from headwater.testing import FaultyUpstream, chat
 from tests.helpers.arrivals import request
 from tests.helpers.servers import wait_for
-from tests.helpers.upstream import Upstream, chat
 from tests.server.serving import Reader, ask, data_of, frames, outcome, serving
 
 BOUND_S = 30.0
@@ -40,7 +40,7 @@ def test_fault_44_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     tokens = [f"{number} " + "x" * 2000 for number in range(2000)]
     store = f"sqlite:///{small_disk / 's.db'}"
     with (
-        Upstream(chat(tokens, gap_s=0.001)) as upstream,
+        FaultyUpstream(chat(tokens, gap_s=0.001)) as upstream,
         serving("--upstream", upstream.url, "--store", store, cwd=tmp_path) as served,
     ):
         reader = Reader(request(served.port, "/v1/streams", BODY, timeout_s=BOUND_S))
@@ -76,7 +76,7 @@ def test_fault_45_a_torn_tail(tmp_path: Path) -> None:
     """The commits that a crash cut short are gone; what is before them is whole and in order."""
     tokens = [f"{number} " for number in range(60)]
     database = tmp_path / "s.db"
-    with Upstream(chat(tokens, gap_s=0.005)) as upstream:
+    with FaultyUpstream(chat(tokens, gap_s=0.005)) as upstream:
         with serving(
             "--upstream", upstream.url, "--store", f"sqlite:///{database}", cwd=tmp_path
         ) as served:
