@@ -1,4 +1,4 @@
-"""A TCP proxy in the test's own loop that resets connections after so many bytes."""
+"""A TCP proxy in the test's own loop that cuts connections, or lets them die in silence."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ class Cutting:
         self._most = 0
         self._writers: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
         self._left: dict[asyncio.StreamWriter, float] = {}
+        self._dead: set[asyncio.StreamWriter] = set()
+
+    def silence(self) -> None:
+        """Nothing comes through the connections there are any more, and nobody is told."""
+        self._dead |= set(self._writers)
 
     def arm(self, chance: random.Random, most: int) -> None:
         self._chance, self._most = chance, most
@@ -50,6 +55,8 @@ class Cutting:
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
+                if writer in self._dead:
+                    continue
                 left = self._left.get(writer, 0)
                 if len(data) > left:
                     writer.write(data[: int(left)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 from headwater.errors import StorageError
 from headwater.position import START, Position
@@ -252,6 +254,36 @@ def test_fault_46_cut_at_any_byte_and_every_entry_is_there_once(
                 writer.write(1, closes=True)
                 await writer.check_exactly_once()
             assert proxy.cuts > 0
+
+    (uvloop.run if seed % 2 else asyncio.run)(run())
+
+
+def test_a_connection_that_died_in_silence_is_given_up(server: RedisServer) -> None:
+    async def run() -> None:
+        heard: Heard = []
+        async with (
+            cutting(server.port) as proxy,
+            store_of(server, heard, port=proxy.port, lease_s=3.0) as store,
+            store_of(server) as other,
+        ):
+            writer = await Writer(store, "s").create()
+            writer.write(3)
+            await writer.answered()
+            proxy.silence()
+            writer.write(3)
+            began = time.monotonic()
+            await writer.answered()
+            assert 1.0 < time.monotonic() - began < 2.5
+            await refused(store.tail("s"))  # whether this was asked, too, nobody knows
+            await writer.check_exactly_once()
+
+            async def told() -> bool:
+                with contextlib.suppress(StorageError):
+                    await store.beat()
+                other.send(store.node, "wake", "s")
+                return bool(heard)
+
+            await until(told)
 
     asyncio.run(run())
 

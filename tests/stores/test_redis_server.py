@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 import trustme
+import uvloop
 
 from headwater.errors import ConfigurationError, StorageError
 from headwater.position import START, Position
@@ -41,11 +42,17 @@ async def end(store: Store, stream: str) -> None:
     assert await ended == "ok"
 
 
-async def works(url: str) -> None:
+def works(url: str) -> None:
+    """On either event loop."""
+    asyncio.run(_works(url, "s"))
+    uvloop.run(_works(url, "t"))
+
+
+async def _works(url: str, stream: str) -> None:
     store = await opened(RedisStore, url=url)
-    await end(store, "s")
-    assert await store.tail("s") == Tail(P1, True)
-    store.send(store.node, "wake", "s")
+    await end(store, stream)
+    assert await store.tail(stream) == Tail(P1, True)
+    store.send(store.node, "wake", stream)
     await store.beat()
     await store.aclose()
 
@@ -56,14 +63,14 @@ async def works(url: str) -> None:
 def test_password_and_database(caplog: pytest.LogCaptureFixture) -> None:
     with redis_server("--requirepass", "s3cret") as server:
         url = f"redis://:s3cret@127.0.0.1:{server.port}/3"
-        asyncio.run(works(url))
+        works(url)
         with server.client() as client:
             assert client.dbsize() == 0
             client.select(3)
             assert client.dbsize() > 0
         for wrong in (url.replace("s3cret", "wr0ng"), server.url):
             with pytest.raises((ConfigurationError, StorageError)) as caught:
-                asyncio.run(works(wrong))
+                works(wrong)
             assert "wr0ng" not in caught.value.message
     assert "s3cret" not in caplog.text
     assert "wr0ng" not in caplog.text
@@ -72,7 +79,7 @@ def test_password_and_database(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     with redis_server("--unixsocket", str(path)):
-        asyncio.run(works(f"unix://{path}?db=2"))
+        works(f"unix://{path}?db=2")
 
 
 def test_tls(tmp_path: Path) -> None:
@@ -88,9 +95,9 @@ def test_tls(tmp_path: Path) -> None:
                "--tls-ca-cert-file", str(files["ca.pem"]))  # fmt: skip
     with redis_server(*options):
         url = f"rediss://127.0.0.1:{spare.port}/0"
-        asyncio.run(works(f"{url}?ssl_ca_certs={quote(str(files['ca.pem']))}"))
+        works(f"{url}?ssl_ca_certs={quote(str(files['ca.pem']))}")
         with pytest.raises(StorageError):  # signed by nobody that is known
-            asyncio.run(works(url))
+            works(url)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +125,11 @@ def test_a_redis_that_drops_keys_is_warned_of(
 ) -> None:
     with server.client() as client:
         client.config_set("maxmemory", "100mb")
-        asyncio.run(works(server.url))
+        works(server.url)
         assert caplog.text == ""
         client.flushall()
         client.config_set("maxmemory-policy", "allkeys-lru")
-    asyncio.run(works(server.url))
+    works(server.url)
     assert "noeviction" in caplog.text
 
 
@@ -143,6 +150,8 @@ def test_nothing_stays_for_ever(server: RedisServer) -> None:
     asyncio.run(run())
     with server.client() as client:
         assert [key for key in client.keys("*") if client.ttl(key) == -1] == []
+        # What ended goes after its ttl, all of it.
+        assert [key for key in client.keys("hw:{ended}*") if client.ttl(key) > 3600] == []
 
 
 def test_a_running_stream_stays_while_its_owner_lives(
@@ -173,6 +182,26 @@ def test_a_running_stream_stays_while_its_owner_lives(
     asyncio.run(run())
 
 
+def test_long_lists_are_read_in_pieces(server: RedisServer) -> None:
+    async def run() -> None:
+        store = await opened(RedisStore, url=server.url)
+        names = [f"s{number}" for number in range(250)]
+        for name in names:
+            await store.create(record(store, name, "label"))
+        with server.client() as client:
+            for name in names[40:100]:
+                client.delete(f"hw:{{{name}}}")
+        left = (names[:40] + names[100:])[::-1]
+        for limit in (0, 1, 100, 149, 150, 151, 190, 1000):
+            for found in (await store.list("me", limit), await store.labelled("label", limit)):
+                assert [record.stream for record in found] == left[:limit]
+        with server.client() as client:
+            assert client.llen("hw:by:me") == 190
+        await store.aclose()
+
+    asyncio.run(run())
+
+
 def test_names_of_what_expired_go_too(server: RedisServer) -> None:
     async def run() -> None:
         store = await opened(RedisStore, url=server.url, ttl_s=0.2)
@@ -184,6 +213,7 @@ def test_names_of_what_expired_go_too(server: RedisServer) -> None:
         await asyncio.sleep(0.3)
         for _ in range(12):
             await store.beat()
+        await store.aclose()
 
     def left(client: Any) -> list[int]:
         return [client.llen("hw:by:me"), client.llen("hw:label:label")]

@@ -190,7 +190,6 @@ class Pipeline:
     # the connection
 
     def _up(self, _link: Link) -> None:
-        self._load = True
         self._flush()
 
     def _down(self) -> None:
