@@ -13,7 +13,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-#: Of the stored form. A reader of a log written by another version looks at it before decoding.
+#: Of the stored form, in every stream's record. A type of event more does not change it: those that
+#: do not know it read `Unknown`.
 SCHEMA_VERSION = 1
 
 FinishReason = Literal["stop", "length", "tool-calls", "content-filter", "cancelled"]
@@ -162,6 +163,10 @@ class StreamError(_Event, frozen=True, tag="stream-error"):
     timing: Timing | None
 
 
+class Unknown(_Event, frozen=True, tag="unknown"):
+    """An event that a newer version has logged: the native wire says it as it is, others do not."""
+
+
 Event = (
     StreamStart
     | TextDelta
@@ -180,6 +185,7 @@ Event = (
     | StreamRepair
     | StreamEnd
     | StreamError
+    | Unknown
 )
 
 Terminal = StreamEnd | StreamError
@@ -191,5 +197,19 @@ _decoder = msgspec.json.Decoder(Event)
 encode = _encoder.encode
 #: That JSON back to the event; `msgspec.ValidationError` when it is not one.
 decode = _decoder.decode
-#: Many events, one a line.
-decode_lines = msgspec.json.Decoder(Event).decode_lines
+_decode_lines = _decoder.decode_lines
+
+
+def decode_lines(data: bytes) -> list[Event]:
+    """Many events, one a line; `Unknown` for those of a newer version."""
+    try:
+        return _decode_lines(data)
+    except msgspec.ValidationError:
+        return [_decode_any(line) for line in data.split(b"\n")]
+
+
+def _decode_any(data: bytes) -> Event:
+    try:
+        return decode(data)
+    except msgspec.ValidationError:
+        return Unknown()

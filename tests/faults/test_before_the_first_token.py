@@ -146,7 +146,6 @@ def test_fault_09_a_page_instead_of_a_stream_is_shown_to_nobody(w: World) -> Non
         assert b"Just a moment" not in reader.body
 
 
-@pytest.mark.xfail(strict=True, reason="a 200 that is a page leaves no excerpt in the log")
 def test_fault_09_an_excerpt_of_the_page_is_in_the_log(tmp_path: Path) -> None:
     with world(tmp_path) as w:
         w.whole("native", HTML)

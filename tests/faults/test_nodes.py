@@ -177,9 +177,6 @@ NEWER = [
         pytest.param(
             NEWER,
             id="unknown types",
-            marks=pytest.mark.xfail(
-                strict=True, reason="`ask --server` gives up on an event type it does not know"
-            ),
         ),
     ],
 )

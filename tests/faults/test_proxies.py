@@ -74,9 +74,6 @@ def test_fault_52_without_our_header_it_would_hold_everything(
         rhythm(open_w, port, {"Accept-Encoding": "gzip"})
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an answer with a length has no body for a client of HTTP/1.0"
-)
 @pytest.mark.parametrize("path", ["/", "/headwater.js", "/healthz"])
 def test_fault_52_what_is_no_stream_passes_a_bare_nginx_too(tmp_path: Path, path: str) -> None:
     with serving(cwd=tmp_path) as served, nginx(tmp_path, bare(served.port)) as port:

@@ -130,7 +130,7 @@ def _events(
         with response:
             while chunk := response.read1(_READ_BYTES):
                 for message in decoder.feed(chunk):
-                    yield ev.decode(message.data)
+                    yield from ev.decode_lines(message.data)
     except (SSEError, msgspec.DecodeError) as error:
         raise UpstreamError(
             "upstream_error", "the server does not speak Headwater's native wire", retryable=False

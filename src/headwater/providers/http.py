@@ -55,6 +55,7 @@ class HttpSource:
         "_dialect",
         "_exchange",
         "_headers",
+        "_is_page",
         "_parser",
         "_provider",
         "_receiver",
@@ -84,6 +85,7 @@ class HttpSource:
         self._status = 0
         self._headers: Mapping[str, str] = {}
         self._refusal = b""  # the body of a response that is not a stream
+        self._is_page = False
 
     @property
     def connected_at(self) -> float | None:
@@ -109,6 +111,7 @@ class HttpSource:
         if status == 200:
             kind = headers.get("content-type", "text/event-stream").partition(";")[0].strip()
             self._parser = self._dialect.parser(self._provider, kind.lower())
+            self._is_page = kind.lower() == "text/html"
 
     def on_data(self, data: bytes) -> None:
         parser, receiver = self._parser, self._receiver
@@ -118,6 +121,8 @@ class HttpSource:
             if len(self._refusal) < _MAX_ERROR_BODY:
                 self._refusal += data[:_MAX_ERROR_BODY]
             return
+        if self._is_page and len(self._refusal) < _EXCERPT:
+            self._refusal += data[:_EXCERPT]
         before = parser.messages
         events = parser.feed(data)
         if parser.closed:
@@ -146,17 +151,21 @@ class HttpSource:
             self._exchange.release()
         if receiver is not None and parser.outcome is not None:
             if isinstance(parser.outcome, HeadwaterError):
+                self._log_refusal()
                 parser.outcome.message = self._safe(parser.outcome.message)
             receiver.end(parser.outcome, events)
 
     def _end(self, error: HeadwaterError) -> None:
         receiver, self._receiver = self._receiver, None
-        if self._refusal:
-            excerpt = self._safe(self._refusal[:_EXCERPT].decode(errors="replace"))
-            log.warning("%s answered HTTP %d: %s", self._provider, self._status, excerpt)
+        self._log_refusal()
         error.message = self._safe(error.message)
         if receiver is not None:
             receiver.end(error)
+
+    def _log_refusal(self) -> None:
+        if self._refusal:
+            excerpt = self._safe(self._refusal[:_EXCERPT].decode(errors="replace"))
+            log.warning("%s answered HTTP %d: %s", self._provider, self._status, excerpt)
 
     def _safe(self, text: str) -> str:
         return redact(text.replace(self._secret, "[key]") if self._secret else text)

@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
+from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from headwater.adapters.asgi import DIRECT_SINK
@@ -24,6 +25,11 @@ from headwater.wires.base import error_body
 # Eight times what nginx lets through by default.
 _MAX_HEAD: Final = 64 * 1024
 _TOO_LONG: Final = "The request's head is longer than 64 KiB."
+# A request has this long to come, and a body must bring so much in each such time: slower than any
+# phone, and far above what holds a connection for as little as possible.
+_ARRIVES_S: Final = 20.0
+_LEAST_BYTES: Final = 4 * 1024
+_TOO_SLOW: Final = "The request did not come within 20 seconds."
 
 
 class StreamProtocol(HttpToolsProtocol):
@@ -32,8 +38,15 @@ class StreamProtocol(HttpToolsProtocol):
     _sink: TransportSink | None = None
     _too_long = False
     _head_size = 0  # of the head being received; -1 when none is
+    _arriving: asyncio.TimerHandle | None = None  # while a request is
+    _received = 0  # since the timer was set
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_request()
 
     def data_received(self, data: bytes) -> None:
+        self._received += len(data)
         super().data_received(data)
         if self._head_size >= 0:  # llhttp bounds neither a line nor their number
             self._head_size += len(data)
@@ -49,6 +62,14 @@ class StreamProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_size = 0
+        if self._arriving is None:
+            self._await_request()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self._arriving is not None:
+            self._arriving.cancel()
+            self._arriving = None
 
     def on_headers_complete(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -61,8 +82,8 @@ class StreamProtocol(HttpToolsProtocol):
         extensions: Any = {DIRECT_SINK: partial(self._make_sink, cycle)}
         self.scope["extensions"] = extensions
         if self.scope["http_version"] == "1.0":
-            # A client of HTTP/1.0 does not know chunks: its body ends with the connection.
-            cycle.chunked_encoding = False
+            send = partial(_send_unchunked, cycle, cast(Send, cycle.send))
+            cycle.send = send  # type: ignore[method-assign]
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -88,13 +109,42 @@ class StreamProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._arriving is not None:
+            self._arriving.cancel()
         if self.scope is not None:
             self.scope.pop("extensions", None)
         super().connection_lost(exc)
 
+    def _await_request(self) -> None:
+        self._received = 0
+        self._arriving = self.loop.call_later(_ARRIVES_S, self._look)
+
+    def _look(self) -> None:
+        """Cut what is to hold a connection and no more: a head, or a body, that comes in drops."""
+        if self._head_size < 0 and self._received >= _LEAST_BYTES:
+            self._await_request()
+            return
+        self._arriving = None
+        if self.transport.is_closing():
+            return
+        answered = self._head_size < 0 and self.cycle.response_started
+        if self._received and not answered:
+            self._refuse(408, _TOO_SLOW)
+        else:  # a browser's connection on the chance, or one whose body nobody waits for
+            self.transport.close()
+
     def _make_sink(self, cycle: RequestResponseCycle, gone: asyncio.Future[None]) -> TransportSink:
         self._sink = TransportSink(cycle, gone)
         return self._sink
+
+
+async def _send_unchunked(cycle: RequestResponseCycle, send: Send, message: Any) -> None:
+    """A client of HTTP/1.0 knows no chunks: a body without a length ends with its connection."""
+    if message["type"] == "http.response.start":
+        names = {name.lower() for name, _ in message.get("headers", ())}
+        if b"content-length" not in names:
+            cycle.chunked_encoding = False
+    await send(message)
 
 
 class TransportSink:

@@ -33,7 +33,7 @@ class Record(msgspec.Struct, frozen=True):
 
     `spoken` is the wire that the stream was begun in and its options: a resume in that wire wants
     the same ones. `node` is the process that owns the stream; `label` something that it can be
-    found again by.
+    found again by; `schema` the version of the events in its log.
     """
 
     stream: str
@@ -44,6 +44,7 @@ class Record(msgspec.Struct, frozen=True):
     spoken: tuple[str, tuple[Any, ...]] | None = None
     node: str = ""
     label: str | None = None
+    schema: int = 1
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -101,6 +101,7 @@ class Hub:
             spoken,
             self.store.node,
             label,
+            ev.SCHEMA_VERSION,
         )
         stream = Stream(record, on_disconnect, self.store, self.forget)
         stream.producer = Producer(
