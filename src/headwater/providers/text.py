@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+import secrets
+from typing import Any, Final
+
 from headwater.events import Event, ReasoningDelta, TextDelta
+
+#: Of the ids that we make for tool calls; a provider that gave none is not sent ours.
+MADE: Final = "call_hw"
+
+
+def made_call() -> str:
+    """An id for a tool call whose provider gave none, unlike any other of the conversation."""
+    return MADE + secrets.token_hex(8)
+
+
+def without_surrogates(value: Any) -> Any:
+    """A JSON value whose strings UTF-8 has a form for."""
+    match value:
+        case str():
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        case list():
+            return [without_surrogates(item) for item in value]
+        case dict():
+            return {without_surrogates(k): without_surrogates(v) for k, v in value.items()}
+        case _:
+            return value
 
 
 class Surrogates:
@@ -25,7 +49,7 @@ class Surrogates:
         try:
             text.encode()
         except UnicodeEncodeError:
-            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            text = without_surrogates(text)
         return text
 
     def rest(self) -> list[Event]:
