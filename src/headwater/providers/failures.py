@@ -35,7 +35,7 @@ def http_failure(
     if 300 <= status < 400:
         return _final(f"{provider} answered with a redirect (HTTP {status}), which is refused.")
     if status in (401, 403):
-        return _final(f"{provider} refused the key it was sent (HTTP {status}).")
+        return refused_key(provider, status)
     if status == 429:
         text = f"{provider} limits the rate of requests{_colon(said)}"
         return UpstreamError("rate_limited", text, retry_after=retry_after(headers))
@@ -52,6 +52,11 @@ def http_failure(
         f"{provider} failed (HTTP {status}){_colon(said)}",
         retry_after=retry_after(headers),
     )
+
+
+def refused_key(provider: str, status: int) -> HeadwaterError:
+    """The key that was refused is ours, not our caller's."""
+    return _final(f"{provider} refused the key it was sent (HTTP {status}).")
 
 
 def stream_failure(provider: str, data: bytes) -> HeadwaterError:
