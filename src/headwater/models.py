@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from typing import Final
 
@@ -19,10 +19,14 @@ from msgspec import structs
 from headwater.errors import ConfigurationError, HeadwaterError, RequestError, UnavailableError
 from headwater.generation import GenerationRequest
 from headwater.providers import local
-from headwater.providers.base import Provider, Source
+from headwater.providers.anthropic import Messages
+from headwater.providers.base import Dialect, Provider, Source
+from headwater.providers.gemini import GenerateContent
 from headwater.providers.http import HttpProvider
 from headwater.providers.local.provider import LocalProvider
+from headwater.providers.ollama import OllamaChat
 from headwater.providers.openai_chat import ChatCompletions
+from headwater.providers.openai_responses import Responses
 from headwater.settings import Endpoint, ProviderSettings, Settings
 from headwater.upstream import Pool, Request, fetch
 
@@ -30,7 +34,13 @@ EMBEDDED: Final = "smollm2-135m"
 UPSTREAM_KEY: Final = "HEADWATER_UPSTREAM_API_KEY"
 # Long enough for a slow local server; /v1/models is asked once, then remembered.
 _LIST_TIMEOUT_S: Final = 5.0
-_DIALECTS: Final = {"openai": ChatCompletions()}
+_DIALECTS: Final[dict[str, Callable[[Endpoint], Dialect]]] = {
+    "openai": lambda endpoint: ChatCompletions(endpoint.renames),
+    "responses": lambda _: Responses(),
+    "anthropic": lambda _: Messages(),
+    "gemini": lambda _: GenerateContent(),
+    "ollama": lambda _: OllamaChat(),
+}
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -224,7 +234,7 @@ class Models:
 
     def _make(self, name: str) -> Provider:
         if name == "local":
-            return LocalProvider(local.Engine(EMBEDDED), _DIALECTS["openai"], self._client)
+            return LocalProvider(local.Engine(EMBEDDED), ChatCompletions(), self._client)
         if name == "upstream":
             endpoint = ProviderSettings(base_url=self._settings.server.upstream).endpoint(name)
             key = self._environ.get(UPSTREAM_KEY) or None
@@ -237,7 +247,7 @@ class Models:
                 f"providers.{name}: wire {endpoint.wire!r} is not supported; "
                 f"use one of {', '.join(_DIALECTS)}"
             )
-        return HttpProvider(name, dialect, endpoint.base_url, key, self._client)
+        return HttpProvider(name, dialect(endpoint), endpoint.base_url, key, self._client)
 
     def _name(self, provider: str, model: str) -> str:
         """`model`, or `provider/model` where the bare id would be read as another provider's."""

@@ -26,7 +26,7 @@ from headwater.generation import GenerationRequest
 from headwater.providers.anthropic_request import VENDOR, message_body
 from headwater.providers.failures import http_failure
 from headwater.providers.reading import UNREADABLE, StreamParser, counted, lenient, url_of
-from headwater.providers.text import made_call, without_surrogates
+from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request
 
@@ -221,9 +221,6 @@ class MessagesParser(StreamParser):
             details.thinking_tokens if details else None,
             read,
         )
-
-    def _clean(self, value: Any) -> Any:
-        return value if self._surrogates is None else without_surrogates(value)
 
 
 def _input(text: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headwater.events import Usage
+from headwater.providers.reading import counted
 
 # Only the members that are used: what is not named here is skipped without being built.
 
@@ -17,7 +18,7 @@ class Function(msgspec.Struct, gc=False):
     """What a call calls."""
 
     name: str | None = None
-    arguments: str | None = None
+    arguments: str | dict[str, Any] | None = None  # an object from servers that write calls whole
 
 
 class ToolCall(msgspec.Struct, gc=False):
@@ -28,14 +29,22 @@ class ToolCall(msgspec.Struct, gc=False):
     function: Function | None = None
 
 
+class Piece(msgspec.Struct, gc=False):
+    """A part of Mistral's content; `thinking` is a list of such parts."""
+
+    text: str | None = None
+    thinking: list[Piece] | None = None
+
+
 class Delta(msgspec.Struct, gc=False):
     """What is new."""
 
-    content: str | None = None
+    content: str | list[Piece] | None = None  # Mistral's reasoning models send a list
     reasoning_content: str | None = None
     reasoning: str | None = None  # OpenRouter's, Groq's and newer vLLM's name for it
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
+    annotations: list[Any] | None = None  # pages that the answer rests on
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -56,10 +65,18 @@ class Details(msgspec.Struct, gc=False):
 class ChunkUsage(msgspec.Struct, gc=False):
     """What the provider counted."""
 
-    prompt_tokens: int = 0
+    prompt_tokens: int | None = None
     completion_tokens: int | None = None
     completion_tokens_details: Details | None = None
     prompt_tokens_details: Details | None = None
+    prompt_cache_hit_tokens: int | None = None  # DeepSeek's name
+
+
+class Groq(msgspec.Struct, gc=False):
+    """What Groq says beside."""
+
+    usage: ChunkUsage | None = None
+    error: Any = None
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -69,6 +86,7 @@ class Chunk(msgspec.Struct, gc=False):
     usage: ChunkUsage | None = None
     error: Any = None
     object: str | None = None
+    x_groq: Groq | None = None
 
 
 #: One chunk; msgspec's errors, and `UnicodeDecodeError`, for what is not one.
@@ -120,10 +138,8 @@ def usage_of(usage: ChunkUsage) -> Usage:
     """What a chunk counted."""
     answered = usage.completion_tokens_details or Details()
     asked = usage.prompt_tokens_details or Details()
-    reasoning, cached = answered.reasoning_tokens, asked.cached_tokens
-    return Usage(
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens or 0,
-        reasoning_tokens=msgspec.UNSET if reasoning is None else reasoning,
-        cached_tokens=msgspec.UNSET if cached is None else cached,
-    )
+    cached = asked.cached_tokens
+    if cached is None:
+        cached = usage.prompt_cache_hit_tokens
+    reasoning = answered.reasoning_tokens
+    return counted(usage.prompt_tokens, usage.completion_tokens, reasoning, cached)

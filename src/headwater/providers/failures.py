@@ -2,8 +2,10 @@
 
 Shapes seen, in a body or inside a stream: OpenAI and vLLM `{"error": {message, type, param,
 code}}`; Groq the same with `status_code`; Gemini `{"error": {code, status, message}}`; OpenRouter
-`{"error": {code, message}}` beside `choices`; older vLLM `{"object": "error", message, code}`;
-and `{"error": "text"}`.
+`{"error": {code, message}}` beside `choices`; Anthropic `{"type": "error", "error": {type,
+message}}`; Responses `{"type": "error", code, message}` and `{"type": "response.failed",
+"response": {"error": {code, message}}}`; older vLLM `{"object": "error", message, code}`; Ollama
+and others `{"error": "text"}`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ _KEYS: Final = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|key)[-_][-_A-Za-z0-9*.]{3,}|\bAIza[-_A-Za-z0-9]{8,}|Bearer\s+\S+"
 )
 
+# Of a type or code: what is wrong is with the account whose key we hold.
+_OUR_ACCOUNT: Final = ("authentication", "permission", "billing", "api_key")
+
 
 def http_failure(
     provider: str, status: int, headers: Mapping[str, str], body: bytes
@@ -36,6 +41,8 @@ def http_failure(
         return _final(f"{provider} answered with a redirect (HTTP {status}), which is refused.")
     if status in (401, 403):
         return refused_key(provider, status)
+    if status == 402:
+        return _final(f"{provider} wants the account topped up (HTTP 402).")
     if status == 429:
         text = f"{provider} limits the rate of requests{_colon(said)}"
         return UpstreamError("rate_limited", text, retry_after=retry_after(headers))
@@ -67,12 +74,16 @@ def stream_failure(provider: str, data: bytes) -> HeadwaterError:
     status = next(
         (v for v in (error.get("status_code"), error.get("code")) if type(v) is int), None
     )
+    if status in (401, 402, 403) or any(word in kind for word in _OUR_ACCOUNT):
+        return _final(f"{provider} refused the key it was sent.")
     if "rate_limit" in kind or "insufficient_quota" in kind or status == 429:
         return UpstreamError("rate_limited", text)
-    if "invalid_request" in kind or status in (400, 422):
+    if "not_found" in kind or status == 404:
+        return UpstreamError("model_not_found", text)
+    if "request_too_large" in kind or status == 413:
+        return UpstreamError("too_large", text)
+    if "invalid" in kind or status in (400, 422):
         return UpstreamError("invalid_request", text)
-    if status in (401, 403) or "authentication" in kind:
-        return _final(f"{provider} refused the key it was sent.")
     if status in (408, 504) or "timeout" in kind:
         return UpstreamError("upstream_timeout", text)
     return UpstreamError("upstream_error", text)
@@ -111,6 +122,8 @@ def _error(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         return {}
     error = value.get("error", value)
+    if error is value and isinstance(value.get("response"), dict):
+        error = value["response"].get("error")
     if isinstance(error, str):
         return {"message": error}
     return error if isinstance(error, dict) else {}

@@ -29,7 +29,7 @@ from headwater.generation import GenerationRequest
 from headwater.providers.failures import http_failure, refused_key
 from headwater.providers.gemini_request import VENDOR, content_body
 from headwater.providers.reading import UNREADABLE, StreamParser, counted, lenient
-from headwater.providers.text import made_call, without_surrogates
+from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request
 
@@ -219,7 +219,7 @@ class ContentParser(StreamParser):
     def _call(self, function: _FunctionCall, events: list[Event]) -> str:
         """A call, which comes whole."""
         self._called = True
-        call: str = self._clean(function.id or made_call())
+        call = self._clean(function.id or made_call())
         events.append(ToolCallStart(call, self._clean(function.name)))
         if function.args is not None:
             events.append(ToolCallDelta(call, bytes(function.args).decode()))
@@ -242,9 +242,6 @@ class ContentParser(StreamParser):
             thoughts,
             usage.cached_content_token_count,
         )
-
-    def _clean(self, value: Any) -> Any:
-        return value if self._surrogates is None else without_surrogates(value)
 
 
 def _code(part: _Part) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from headwater.providers.conversation import Image, Turn, turns
 from headwater.providers.failures import http_failure
 from headwater.providers.members import Function, Members
 from headwater.providers.reading import UNREADABLE, StreamParser, counted, lenient
-from headwater.providers.text import made_call, without_surrogates
+from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request
 
@@ -125,10 +125,8 @@ class LinesParser(StreamParser):
     def _call(self, call: _Call, events: list[Event]) -> None:
         """A call, which comes whole."""
         self._called = True
-        name, function = call.id or made_call(), call.function or _Function()
-        if self._surrogates is not None:
-            name, function.name = without_surrogates([name, function.name])
-        events.append(ToolCallStart(name, function.name))
+        name, function = self._clean(call.id) or made_call(), call.function or _Function()
+        events.append(ToolCallStart(name, self._clean(function.name)))
         if function.arguments is not None:
             events.append(ToolCallDelta(name, bytes(function.arguments).decode()))
         events.append(ToolCallEnd(name))

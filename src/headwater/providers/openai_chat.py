@@ -13,22 +13,27 @@ from headwater.events import (
     FinishReason,
     ReasoningDelta,
     RefusalDelta,
+    Source,
     TextDelta,
     ToolCallDelta,
+    ToolCallEnd,
     ToolCallStart,
 )
-from headwater.generation import GenerationRequest
+from headwater.generation import GenerationRequest, Message
 from headwater.providers.chat_chunk import (
     Choice,
     Chunk,
+    Function,
+    Piece,
     ToolCall,
     decode,
     decode_leniently,
     usage_of,
 )
 from headwater.providers.failures import http_failure
-from headwater.providers.reading import UNREADABLE, StreamParser
-from headwater.sse import Message
+from headwater.providers.reading import UNREADABLE, StreamParser, url_of
+from headwater.providers.text import made_call
+from headwater.sse import Message as Framed
 from headwater.upstream import Request
 
 _REASONS: Final[dict[str, FinishReason]] = {
@@ -37,7 +42,12 @@ _REASONS: Final[dict[str, FinishReason]] = {
     "tool_calls": "tool-calls",
     "function_call": "tool-calls",
     "content_filter": "content-filter",
+    "model_length": "length",  # Mistral's
 }
+
+
+# vLLM's when it gave up; DeepSeek's when it had no room.
+_FAILED: Final = frozenset({"error", "abort", "insufficient_system_resource"})
 
 
 class ChatCompletionsParser(StreamParser):
@@ -45,7 +55,7 @@ class ChatCompletionsParser(StreamParser):
 
     __slots__ = ()
 
-    def _message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
+    def _message(self, message: Framed, events: list[Event], *, last: bool = False) -> None:
         if message.data == b"[DONE]":
             self._reason = self._reason or "stop"
             self._close(events)
@@ -59,7 +69,15 @@ class ChatCompletionsParser(StreamParser):
             self._unreadable(last)
             return
         self._empty = False
-        if chunk.error or message.event == "error" or chunk.object == "error":
+        groq = chunk.x_groq
+        if groq is not None:
+            chunk.usage = chunk.usage or groq.usage
+        if (
+            chunk.error
+            or (groq and groq.error)
+            or message.event == "error"
+            or chunk.object == "error"
+        ):
             self._fail_as_told(message.data)
             return
         if chunk.usage is not None:
@@ -75,6 +93,8 @@ class ChatCompletionsParser(StreamParser):
             if reasoning and (reasoning := self._text("reasoning", reasoning)):
                 events.append(ReasoningDelta(reasoning))
             content = delta.content
+            if isinstance(content, list):
+                content = self._pieces(content, events)
             if content and self._surrogates is not None:
                 content = self._surrogates.clean("text", content)
             if content:
@@ -84,39 +104,81 @@ class ChatCompletionsParser(StreamParser):
             if delta.tool_calls:
                 for call in delta.tool_calls:
                     self._tool_call(call, events)
-        if choice.finish_reason == "error":
+            if delta.annotations:
+                self._cite(delta.annotations, events)
+        if choice.finish_reason in _FAILED:
             self._fail(UpstreamError("upstream_error", f"{self._provider} failed."))
         elif choice.finish_reason:
             self._reason = _REASONS.get(choice.finish_reason, "stop")
 
+    def _pieces(self, pieces: list[Piece], events: list[Event]) -> str:
+        """The text of Mistral's parts; their thoughts go to `events`."""
+        for piece in pieces:
+            thought = "".join(part.text or "" for part in piece.thinking or ())
+            if thought and (thought := self._text("reasoning", thought)):
+                events.append(ReasoningDelta(thought))
+        return "".join(piece.text or "" for piece in pieces)
+
+    def _cite(self, annotations: list[Any], events: list[Event]) -> None:
+        for annotation in annotations:
+            match annotation:
+                case {"url_citation": dict(cited)} if page := url_of(self._clean(cited)):
+                    events.append(Source(*page))
+
     def _tool_call(self, call: ToolCall, events: list[Event]) -> None:
-        name = call.function.name if call.function else None
-        arguments = call.function.arguments if call.function else None
-        index = call.index
+        function = call.function or Function()
+        arguments = function.arguments
+        index, begins = call.index, call.id or function.name
         if index is None:  # Gemini's compatible endpoint sends whole calls without an index
-            index = len(self._calls) if call.id or name else len(self._calls) - 1
+            index = len(self._calls) if begins else len(self._calls) - 1
+        elif call.id and function.name and self._calls.get(index, call.id) != call.id:
+            # Some number every call 0: another id there is the next call.
+            events.append(ToolCallEnd(self._calls.pop(index)))
         if index not in self._calls:
-            made = call.id or f"call_{index}"
+            made = self._clean(call.id) or made_call()
             self._calls[index] = made
-            events.append(ToolCallStart(made, name or ""))
+            events.append(ToolCallStart(made, self._clean(function.name) or ""))
+        if isinstance(arguments, dict):
+            arguments = msgspec.json.encode(self._clean(arguments)).decode()
         if arguments and (piece := self._text(f"call {index}", arguments)):
             events.append(ToolCallDelta(self._calls[index], piece))
 
 
 class ChatCompletions:
-    """The dialect: `POST {base_url}/chat/completions`."""
+    """The dialect: `POST {base_url}/chat/completions`.
+
+    `renames` are members that this provider knows by another name; "" is one that it refuses, which
+    is then not sent. `messages.NAME` is a member of messages.
+    """
+
+    def __init__(self, renames: Mapping[str, str] | None = None) -> None:
+        self._renames = renames or {}
 
     def request(
         self, base_url: str, key: str | None, request: GenerationRequest, model: str
     ) -> Request:
-        body: dict[str, Any] = {**request.options, "model": model, "messages": request.messages}
+        body: dict[str, Any] = {**request.options, "model": model}
+        body["messages"] = [self._sent(message) for message in request.messages]
         body["stream"] = True
         # Asked for always: usage is part of the terminal event, whatever the caller's wire shows.
         body["stream_options"] = {"include_usage": True}
+        for name, own in self._renames.items():
+            if name in body:
+                value = body.pop(name)
+                if own:
+                    body[own] = value
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
         return Request("POST", f"{base_url}/chat/completions", headers, msgspec.json.encode(body))
+
+    def _sent(self, message: Message) -> Message:
+        """A message without what other APIs are to be sent back."""
+        dropped = {"provider_data"} & message.keys()
+        dropped |= {name for name in message if self._renames.get(f"messages.{name}") == ""}
+        if not dropped:
+            return message
+        return {name: value for name, value in message.items() if name not in dropped}
 
     def parser(self, provider: str, content_type: str) -> ChatCompletionsParser:
         return ChatCompletionsParser(provider, content_type)

@@ -29,7 +29,7 @@ from headwater.generation import GenerationRequest
 from headwater.providers.failures import http_failure
 from headwater.providers.openai_responses_request import VENDOR, response_body
 from headwater.providers.reading import UNREADABLE, StreamParser, counted, lenient, url_of
-from headwater.providers.text import made_call, without_surrogates
+from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request
 
@@ -101,7 +101,7 @@ _NAMED: Final = frozenset(
         "response.incomplete",
     }
 )
-_PIECES: Final = {
+_PIECES: Final[dict[str, tuple[str, type[TextDelta | RefusalDelta | ReasoningDelta]]]] = {
     "response.output_text.delta": ("text", TextDelta),
     "response.refusal.delta": ("refusal", RefusalDelta),
     "response.reasoning_summary_text.delta": ("reasoning", ReasoningDelta),
@@ -158,7 +158,9 @@ class ResponsesParser(StreamParser):
         try:
             said: _Said | None = _decode_other(data)
         except UNREADABLE:
-            said = self._clean(lenient(data, _Said))
+            said = lenient(data, _Said)
+            if said is not None:
+                said.item, said.annotation = self._clean((said.item, said.annotation))
         if said is None:
             self._unreadable(last=False)
             return
@@ -245,12 +247,6 @@ class ResponsesParser(StreamParser):
         else:
             self._reason = "tool-calls" if self._called else "stop"
         self._close(events)
-
-    def _clean(self, value: Any) -> Any:
-        if isinstance(value, _Said):
-            value.item, value.annotation = without_surrogates([value.item, value.annotation])
-            return value
-        return without_surrogates(value)
 
 
 class Responses:

@@ -126,6 +126,11 @@ class StreamParser:
         """`text` as it can be sent on: what a provider cut inside a character is joined."""
         return text if self._surrogates is None else self._surrogates.clean(kind, text)
 
+    def _clean(self, value: T) -> T:
+        """A value that is not cut, such as a name, as it can be sent on."""
+        cleaned: T = value if self._surrogates is None else without_surrogates(value)
+        return cleaned
+
     def _lenient(self) -> None:
         """From now on text may hold half a character."""
         self._surrogates = self._surrogates or Surrogates()

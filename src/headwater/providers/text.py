@@ -21,6 +21,8 @@ def without_surrogates(value: Any) -> Any:
     match value:
         case str():
             return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        case tuple():
+            return tuple(map(without_surrogates, value))
         case list():
             return [without_surrogates(item) for item in value]
         case dict():

@@ -165,6 +165,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     api_key_env: str | None = None
     wire: Wire = "openai"
     continues: bool = False
+    renames: dict[str, str] = {}
 
 
 class ProviderSettings(Section, frozen=True):
@@ -183,6 +184,10 @@ class ProviderSettings(Section, frozen=True):
     continues: Annotated[
         bool | None,
         Meta(description="Whether it can go on from a given assistant text; false when not said."),
+    ] = None
+    renames: Annotated[
+        dict[str, str] | None,
+        Meta(description='OpenAI\'s names of members = its own; "" for one that it refuses.'),
     ] = None
 
     def endpoint(self, name: str, built_in: Endpoint | None = None) -> Endpoint:
@@ -204,6 +209,7 @@ class ProviderSettings(Section, frozen=True):
             api_key_env=base.api_key_env if self.api_key_env is None else self.api_key_env,
             wire=base.wire if self.wire is None else self.wire,
             continues=base.continues if self.continues is None else self.continues,
+            renames={**base.renames, **(self.renames or {})},
         )
 
 
