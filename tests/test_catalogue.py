@@ -19,7 +19,9 @@ CATALOGUE: dict[str, Any] = tomllib.loads(
 )
 ENTRIES: list[dict[str, Any]] = CATALOGUE["models"]
 PROVIDERS: dict[str, dict[str, Any]] = CATALOGUE["providers"]
-KEYS = {provider["api_key_env"]: "key" for provider in PROVIDERS.values()}
+#: Providers that want a key, and have models of their own here.
+KEYED = [name for name, provider in PROVIDERS.items() if "api_key_env" in provider]
+KEYS = {PROVIDERS[name]["api_key_env"]: "key" for name in KEYED}
 
 
 def resolved(names: list[str | None], environ: Mapping[str, str]) -> list[str]:
@@ -73,12 +75,31 @@ def test_no_model_is_there_twice() -> None:
     assert len(pairs) == len(set(pairs))
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", KEYED)
 def test_a_provider_is_reached_with_a_key(name: str) -> None:
     provider = PROVIDERS[name]
     assert is_https(provider["base_url"])
     assert provider["api_key_env"] == f"{name.upper()}_API_KEY"
     assert any(name in entry["providers"] for entry in ENTRIES), "it has no model"
+
+
+def test_what_one_runs_oneself_is_there_by_name_alone() -> None:
+    """Without a key it would else answer where nothing was set up."""
+    assert [name for name in PROVIDERS if name not in KEYED] == ["ollama"]
+    assert not any("ollama" in entry["providers"] for entry in ENTRIES)
+    assert resolved(["ollama/llama3.2:1b"], {}) == ["ollama/llama3.2:1b"]
+
+
+@pytest.mark.parametrize("name", [name for name in PROVIDERS if "source" in PROVIDERS[name]])
+def test_a_fact_of_a_provider_says_who_said_so_and_when(name: str) -> None:
+    provider = PROVIDERS[name]
+    assert is_https(provider["source"])
+    assert datetime.date.fromisoformat(provider["checked"]) >= datetime.date(2026, 1, 1)
+
+
+def test_every_fact_has_a_source() -> None:
+    odd = [n for n, p in PROVIDERS.items() if p["wire"] != "openai" or "renames" in p]
+    assert odd == [name for name in PROVIDERS if "source" in PROVIDERS[name]]
 
 
 def test_every_listed_name_reaches_its_provider() -> None:
@@ -91,7 +112,7 @@ def test_every_listed_name_reaches_its_provider() -> None:
     assert {(info.provider, route) for info, route in zip(infos, routes, strict=True)} == expected
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", KEYED)
 def test_one_key_is_enough_to_name_no_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headwater.providers.local.available", lambda name: False)
     [route] = resolved([None], {PROVIDERS[name]["api_key_env"]: "key"})

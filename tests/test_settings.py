@@ -444,6 +444,16 @@ def test_anonymous_does_not_open_the_server(tmp_path: Path) -> None:
             Endpoint(base_url="https://api", api_key_env="MINE", wire="anthropic", continues=True),
         ),
         (
+            ProviderSettings(renames={"seed": "random_seed"}),
+            Endpoint(base_url="https://api", renames={"stream_options": ""}),
+            Endpoint(base_url="https://api", renames={"stream_options": "", "seed": "random_seed"}),
+        ),
+        (
+            ProviderSettings("http://h"),
+            Endpoint(base_url="https://api", renames={"stream_options": ""}),
+            Endpoint(base_url="http://h"),
+        ),
+        (
             ProviderSettings("http://h", wire="ollama"),
             None,
             Endpoint(base_url="http://h", wire="ollama"),

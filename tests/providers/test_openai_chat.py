@@ -12,6 +12,7 @@ from headwater.events import (
     Event,
     ReasoningDelta,
     RefusalDelta,
+    Source,
     TextDelta,
     ToolCallDelta,
     ToolCallEnd,
@@ -210,6 +211,130 @@ def test_cut_at_every_byte_every_whole_event_then_one_error() -> None:
             [TextDelta("a�b")],
             Finish("stop"),
             id="invalid UTF-8",
+        ),
+        pytest.param(
+            sse(
+                {"choices": [], "prompt_filter_results": [{"content_filter_results": {}}]},
+                {
+                    "choices": [
+                        {"index": 0, "content_filter_offsets": {"start": 0}, "finish_reason": None}
+                    ]
+                },
+                delta(content="a"),
+                delta("content_filter"),
+                DONE,
+            ),
+            [TextDelta("a")],
+            Finish("content-filter"),
+            id="Azure: preamble, a choice without delta, the filter is an end",
+        ),
+        pytest.param(
+            sse(
+                delta(reasoning="r"),
+                {
+                    **delta("stop"),
+                    "x_groq": {"id": "req", "usage": {"prompt_tokens": 3, "completion_tokens": 4}},
+                },
+                DONE,
+            ),
+            [ReasoningDelta("r")],
+            Finish("stop", Usage(3, 4)),
+            id="Groq: usage beside",
+        ),
+        pytest.param(
+            sse(
+                delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]),
+                delta(content=[{"type": "text", "text": "a"}]),
+                {**delta("model_length"), "usage": {"prompt_tokens": 3, "completion_tokens": 4}},
+                DONE,
+            ),
+            [ReasoningDelta("hm"), TextDelta("a")],
+            Finish("length", Usage(3, 4)),
+            id="Mistral: content in parts, usage unasked",
+        ),
+        pytest.param(
+            sse(
+                b": OPENROUTER PROCESSING\n\n",
+                delta(
+                    content="a",
+                    annotations=[
+                        {
+                            "type": "url_citation",
+                            "url_citation": {"url": "https://a.example", "title": "A"},
+                        }
+                    ],
+                ),
+                delta(annotations=[{"type": "file_citation"}, None, {"url_citation": {"url": 7}}]),
+                {**delta("stop"), "native_finish_reason": "STOP", "provider": "x"},
+                DONE,
+            ),
+            [TextDelta("a"), Source("https://a.example", "A")],
+            Finish("stop"),
+            id="OpenRouter: comments, pages",
+        ),
+        pytest.param(
+            sse(
+                tool(0, id="c", function={"name": "f", "arguments": {"a": 1}}),
+                tool(0, id="d", function={"name": "g", "arguments": "{}"}),
+                delta("tool_calls"),
+                DONE,
+            ),
+            [
+                ToolCallStart("c", "f"),
+                ToolCallDelta("c", '{"a":1}'),
+                ToolCallEnd("c"),
+                ToolCallStart("d", "g"),
+                ToolCallDelta("d", "{}"),
+                ToolCallEnd("d"),
+            ],
+            Finish("tool-calls"),
+            id="vLLM and Ollama: every call as number 0, arguments as an object",
+        ),
+        pytest.param(
+            sse(
+                tool(0, id="c", function={"name": "f", "arguments": "{"}),
+                tool(0, id="c", function={"name": "f", "arguments": "}"}),
+                delta("tool_calls"),
+                DONE,
+            ),
+            [
+                ToolCallStart("c", "f"),
+                ToolCallDelta("c", "{"),
+                ToolCallDelta("c", "}"),
+                ToolCallEnd("c"),
+            ],
+            Finish("tool-calls"),
+            id="vLLM: id and name in every fragment",
+        ),
+        pytest.param(
+            b": keep-alive\n\n"
+            + sse(
+                delta(reasoning_content="r", content=None),
+                delta(reasoning_content=None, content="a"),
+                {
+                    **delta("stop"),
+                    "usage": {
+                        "prompt_tokens": 9,
+                        "completion_tokens": 1,
+                        "prompt_cache_hit_tokens": 4,
+                    },
+                },
+                DONE,
+            ),
+            [ReasoningDelta("r"), TextDelta("a")],
+            Finish("stop", Usage(9, 1, cached_tokens=4)),
+            id="DeepSeek: keep-alive, its name for what the cache had",
+        ),
+        pytest.param(
+            b'data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c\\ud83d","function":{"name":"f\\ud83d","arguments":"{}"}}]}}]}\n\n'
+            + STOP,
+            [
+                ToolCallStart("c�", "f�"),
+                ToolCallDelta("c�", "{}"),
+                ToolCallEnd("c�"),
+            ],
+            Finish("stop"),
+            id="half a character in a name",
         ),
         pytest.param(
             sse(delta(content="x" * 1_000_000)) + STOP,

@@ -78,6 +78,22 @@ class _Said(msgspec.Struct, gc=False):
     error: Any = None
 
 
+class _Kind(msgspec.Struct, gc=False):
+    type: str
+
+
+_KINDS: Final = frozenset(
+    {
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+        "message",
+        "error",
+    }
+)
 _decode: Final = msgspec.json.Decoder(_Said).decode
 
 
@@ -102,6 +118,9 @@ class MessagesParser(StreamParser):
                 return
             self._lenient()
             said = lenient(message.data, _Said)
+            kind = lenient(message.data, _Kind) if said is None else None
+            if kind is not None and kind.type not in _KINDS:
+                return  # of a later version, in a shape that we cannot know
         if said is None:
             self._unreadable(last)
             return

@@ -28,7 +28,7 @@ from headwater.events import (
 from headwater.generation import GenerationRequest
 from headwater.providers.failures import http_failure, refused_key
 from headwater.providers.gemini_request import VENDOR, content_body
-from headwater.providers.reading import UNREADABLE, StreamParser, counted, lenient
+from headwater.providers.reading import UNREADABLE, StreamParser, counted, json_of, lenient
 from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request
@@ -71,7 +71,7 @@ class _Member(msgspec.Struct, gc=False, rename="camel"):
 class _FunctionCall(_Member, gc=False):
     name: str = ""
     id: str | None = None
-    args: msgspec.Raw | None = None  # handed on as it was written
+    args: msgspec.Raw = msgspec.Raw()  # handed on as it was written
 
 
 class _Blob(_Member, gc=False):
@@ -161,10 +161,11 @@ class ContentParser(StreamParser):
 
     def _list(self, data: bytes, events: list[Event]) -> None:
         """The form without `alt=sse`, in which errors come too: a list of messages."""
-        for raw in lenient(data, list[_Said], raw=("args",)) or ():
+        many = lenient(data, list[_Said], raw=("args",))
+        for said in many or ():
             if not self.closed:
-                self._said(raw, data, events)
-        if self._empty:
+                self._said(said, data, events)
+        if not many:
             self._unreadable(last=False)
 
     def _said(self, said: _Said, data: bytes, events: list[Event]) -> None:
@@ -221,8 +222,8 @@ class ContentParser(StreamParser):
         self._called = True
         call = self._clean(function.id or made_call())
         events.append(ToolCallStart(call, self._clean(function.name)))
-        if function.args is not None:
-            events.append(ToolCallDelta(call, bytes(function.args).decode()))
+        if arguments := json_of(function.args):
+            events.append(ToolCallDelta(call, arguments))
         events.append(ToolCallEnd(call))
         return call
 

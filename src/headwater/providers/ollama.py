@@ -25,7 +25,7 @@ from headwater.generation import GenerationRequest
 from headwater.providers.conversation import Image, Turn, turns
 from headwater.providers.failures import http_failure
 from headwater.providers.members import Function, Members
-from headwater.providers.reading import UNREADABLE, StreamParser, counted, lenient
+from headwater.providers.reading import UNREADABLE, StreamParser, counted, json_of, lenient
 from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request
@@ -54,7 +54,7 @@ _OPTIONS: Final = {
 
 class _Function(msgspec.Struct, gc=False):
     name: str = ""
-    arguments: msgspec.Raw | None = None  # an object, handed on as it was written
+    arguments: msgspec.Raw = msgspec.Raw()  # an object, handed on as it was written
 
 
 class _Call(msgspec.Struct, gc=False):
@@ -127,8 +127,8 @@ class LinesParser(StreamParser):
         self._called = True
         name, function = self._clean(call.id) or made_call(), call.function or _Function()
         events.append(ToolCallStart(name, self._clean(function.name)))
-        if function.arguments is not None:
-            events.append(ToolCallDelta(name, bytes(function.arguments).decode()))
+        if arguments := json_of(function.arguments):
+            events.append(ToolCallDelta(name, arguments))
         events.append(ToolCallEnd(name))
 
 

@@ -194,6 +194,12 @@ def lenient(data: bytes, kind: type[T], *, raw: Collection[str] = ()) -> T | Non
         return None
 
 
+def json_of(raw: msgspec.Raw) -> str:
+    """A member as it was written; "" where it was not there, or null."""
+    text = bytes(raw).decode()
+    return "" if text == "null" else text
+
+
 def counted(
     input_tokens: int | None,
     output_tokens: int | None,
