@@ -166,7 +166,13 @@ def test_a_conversation(name: str, expected: dict[str, Any]) -> None:
     assert {member: body[member] for member in expected} == expected
 
 
-SAMPLING = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "user": "u", "unknown_member": 1}
+SAMPLING: dict[str, Any] = {
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "max_tokens": 7,
+    "user": "u",
+    "unknown_member": 1,
+}
 
 
 @pytest.mark.parametrize(
@@ -180,7 +186,7 @@ SAMPLING = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "user": "u", "unk
     ],
 )  # fmt: skip
 def test_sampling_and_unknown_members(name: str, expected: dict[str, Any]) -> None:
-    body = asked(name, **SAMPLING)
+    body = asked(name, None, **SAMPLING)
     for said in ("messages", "contents", "input"):
         body.pop(said, None)
     assert body == expected
@@ -295,7 +301,9 @@ def test_what_an_api_lacks_is_refused_by_name(
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_values_that_ask_for_nothing_pass(name: str) -> None:
-    asked(name, n=1, frequency_penalty=0, presence_penalty=0.0, logprobs=False, top_logprobs=0)
+    asked(
+        name, None, n=1, frequency_penalty=0, presence_penalty=0.0, logprobs=False, top_logprobs=0
+    )
     asked(name, logit_bias={}, tools=[], tool_choice="auto", response_format={"type": "text"})
     asked(name, parallel_tool_calls=True, modalities=["text"], stop=None, seed=None)
     asked(name, metadata={"a": "b"}, stream_options={"include_usage": True}, user="u")
