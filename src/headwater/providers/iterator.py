@@ -1,20 +1,23 @@
-"""The user's own generator as a source: strings, or events of ours."""
+"""The user's own generator as a source: strings, events of ours, or what SDKs and agents yield."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from headwater.errors import HeadwaterError
 from headwater.events import Event, StreamEnd, StreamError, StreamStart, TextDelta, Usage
 from headwater.providers.base import Finish, Outcome, Receiver, Source
+from headwater.providers.objects import Objects
 from headwater.providers.text import Surrogates
 
 log = logging.getLogger("headwater.providers")
 
-Item = str | Event
+#: A string, an event of ours, or an object that `objects` knows.
+Item = Any
 Items = AsyncIterable[Item] | Iterable[Item]
 
 #: Runs a function beside the event loop, as the host runs code.
@@ -36,11 +39,15 @@ class AsyncSource:
     """Iterates in a task."""
 
     connected_at: float | None = None
-    usage: Usage | None = None
 
     def __init__(self, items: AsyncIterable[Item]) -> None:
         self._items = items
+        self._converter = Converter()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._converter.usage
 
     def start(self, receiver: Receiver) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(receiver))
@@ -51,13 +58,13 @@ class AsyncSource:
 
     async def _run(self, receiver: Receiver) -> None:
         items: AsyncIterator[Item] | None = None
-        converter = Converter()
+        converter = self._converter
         try:
             items = aiter(self._items)
             async for item in items:
-                event = converter.event(item)
-                if event is not None:
-                    receiver.events((event,))
+                events = converter.events(item)
+                if events:
+                    receiver.events(events)
         except asyncio.CancelledError as error:
             # Ours, or the loop's end; else of a task or a time-out within the generator.
             if self._task is None or self._task.cancelling():
@@ -75,12 +82,16 @@ class SyncSource:
     """Iterates in a thread of its own, or a greenlet: a generator stays where it was begun."""
 
     connected_at: float | None = None
-    usage: Usage | None = None
 
     def __init__(self, items: Iterable[Item], spawn: Spawn) -> None:
         self._items = items
         self._spawn = spawn
+        self._converter = Converter()
         self._cancelled = False
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._converter.usage
 
     def start(self, receiver: Receiver) -> None:
         loop = asyncio.get_running_loop()
@@ -90,17 +101,23 @@ class SyncSource:
         self._cancelled = True  # seen at the next item: a thread cannot be interrupted
 
     def _run(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
-        converter = Converter()
+        converter = self._converter
         items: Iterator[Item] | None = None
-        push = loop.call_soon_threadsafe
+
+        def push(call: Callable[..., None], *arguments: object) -> None:
+            try:
+                loop.call_soon_threadsafe(call, *arguments)
+            except RuntimeError:  # the loop is closed: nobody listens any more
+                self._cancelled = True
+
         try:
             items = iter(self._items)
             for item in items:
                 if self._cancelled:
                     break
-                event = converter.event(item)
-                if event is not None:
-                    push(receiver.events, (event,))
+                events = converter.events(item)
+                if events:
+                    push(receiver.events, events)
         except BaseException as error:  # the thread is ours: nobody else would hear of it
             push(receiver.end, _failure(error))
         else:
@@ -116,21 +133,42 @@ class Converter:
 
     def __init__(self) -> None:
         self._surrogates = Surrogates()
+        self._objects: Objects | None = None
 
-    def event(self, item: Item) -> Event | None:
-        """The event of an item; None for one that holds no text yet. `TypeError` for another."""
+    @property
+    def usage(self) -> Usage | None:
+        """What was counted in the responses that are over."""
+        return self._objects.usage if self._objects is not None else None
+
+    def events(self, item: Item) -> Sequence[Event]:
+        """The events of an item; none for one that holds no text yet. `TypeError` for another."""
         if isinstance(item, str):
             text = self._surrogates.clean("text", item) if item else ""
-            return TextDelta(text) if text else None
+            return (TextDelta(text),) if text else ()
         if isinstance(item, (StreamStart, StreamEnd, StreamError)):
             raise TypeError("a generator does not make the first or the terminal event")
-        if not isinstance(item, Event):
-            raise TypeError(f"a generator yields strings or events, not {type(item).__name__}")
-        return item
+        if isinstance(item, Event):
+            return (item,)
+        self._objects = self._objects or Objects()
+        events = self._objects.events(item)
+        if events is None:
+            raise TypeError(
+                "a generator yields strings, events, or the chunks of an SDK or agent that is "
+                f"known, not {type(item).__name__}"
+            )
+        return events
 
-    def rest(self) -> list[Event]:
-        """What was held at the end."""
-        return self._surrogates.rest()
+    def end(self) -> tuple[Outcome, Sequence[Event]]:
+        """How it ended, and what was held until then."""
+        events = self._surrogates.rest()
+        objects = self._objects
+        if objects is None:
+            return Finish("stop"), events
+        try:
+            events += objects.finish()
+        except HeadwaterError as error:
+            return error, events
+        return Finish(objects.reason or "stop", objects.usage), events
 
 
 def _in_thread(run: Callable[[], None]) -> None:
@@ -138,7 +176,7 @@ def _in_thread(run: Callable[[], None]) -> None:
 
 
 def _finish(receiver: Receiver, converter: Converter) -> None:
-    receiver.end(Finish("stop"), converter.rest())
+    receiver.end(*converter.end())
 
 
 def _failure(error: BaseException) -> Outcome:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec import UnsetType
 
 from headwater.errors import HeadwaterError, UpstreamError
 from headwater.events import Event, FinishReason, ToolCallEnd, Usage
@@ -104,6 +105,15 @@ class StreamParser:
         if not self.closed:
             self._message(Message(data), events)
         return events
+
+    @property
+    def told(self) -> bool:
+        """Whether it has been said why the generation ends."""
+        return self._reason is not None
+
+    def take_as_whole(self) -> None:
+        """Nobody will say why the generation ends: its end is its end."""
+        self._reason = self._reason or "stop"
 
     def _message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
         raise NotImplementedError
@@ -213,6 +223,23 @@ def counted(
         reasoning_tokens=msgspec.UNSET if reasoning is None else reasoning,
         cached_tokens=msgspec.UNSET if cached is None else cached,
     )
+
+
+def added(one: Usage | None, other: Usage | None) -> Usage | None:
+    """What two responses used together."""
+    if one is None or other is None:
+        return one or other
+    return counted(
+        one.input_tokens + other.input_tokens,
+        one.output_tokens + other.output_tokens,
+        _sum(one.reasoning_tokens, other.reasoning_tokens),
+        _sum(one.cached_tokens, other.cached_tokens),
+    )
+
+
+def _sum(one: int | UnsetType, other: int | UnsetType) -> int | None:
+    numbers = [number for number in (one, other) if isinstance(number, int)]
+    return sum(numbers) if numbers else None
 
 
 def url_of(source: Mapping[str, Any]) -> tuple[str, str | None] | None:
