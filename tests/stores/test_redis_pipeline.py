@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -223,3 +224,23 @@ async def test_a_reply_too_many_ends_the_connection(bench: Bench) -> None:
     bench.reply(b"sha", 1, 1)
     assert bench.link.dropped
     assert bench.answers == [("a", "ok")]
+
+
+def test_a_lost_cancellation_does_not_keep_a_store_from_closing() -> None:
+    """As `wait_for` loses one when what it waits for ends in the same turn."""
+
+    class Deaf(Dialler):
+        async def connect(self) -> Any:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            raise ConnectionError
+
+    async def main() -> None:
+        pipeline = Pipeline(Deaf("redis://nowhere", 1.0), 60.0)
+        line = pipeline._line
+        line._task = asyncio.create_task(line._dial_again(0))  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            await line.aclose()
+
+    asyncio.run(main())
