@@ -11,6 +11,7 @@ import hiredis
 import pytest
 
 from headwater.stores.base import Appended
+from headwater.stores.redis.client import Client
 from headwater.stores.redis.connection import Dialler, Link
 from headwater.stores.redis.pipeline import Pipeline
 
@@ -242,5 +243,24 @@ def test_a_lost_cancellation_does_not_keep_a_store_from_closing() -> None:
         await asyncio.sleep(0.01)
         async with asyncio.timeout(5):
             await line.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_question_whose_cancellation_was_lost_is_cancelled() -> None:
+    class Deaf(Client):
+        async def _ask(self, commands: Any) -> list[Any]:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            return ["reply"]
+
+    async def main() -> None:
+        asked = asyncio.create_task(Deaf(Dialler("redis://nowhere", 1.0), 1.0).ask(("GET", "x")))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        # What ran out of time, and was answered in that very moment, is answered.
+        assert await Deaf(Dialler("redis://nowhere", 1.0), 0.01).ask(("GET", "x")) == ["reply"]
 
     asyncio.run(main())

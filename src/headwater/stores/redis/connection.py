@@ -13,18 +13,13 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
-from headwater.errors import ConfigurationError
+import hiredis
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
-try:
-    import hiredis
-    from redis.asyncio.connection import AbstractConnection, ConnectionPool
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
-except ImportError as missing:
-    raise ConfigurationError(
-        "store.url: redis:// needs an extra: pip install 'headwater[redis]'"
-    ) from missing
+from headwater.errors import ConfigurationError
 
 log = logging.getLogger("headwater.stores.redis")
 
