@@ -9,6 +9,9 @@ from bench.peers.direct import Direct
 from bench.peers.fastapi import FastAPI
 from bench.peers.nginx import Nginx
 
+#: By store, the most that a token may cost in it, to what it costs in memory.
+_STORES = {"sqlite": 1.8, "redis": 2.0}
+
 DIRECT, FASTAPI, NGINX = Direct.name, FastAPI.name, Nginx.name
 
 
@@ -40,14 +43,26 @@ def at_least(sentence: str, value: float | None, bound: float, unit: str = "×")
 
 
 def checks(figures: Figures) -> list[Check]:
-    """Every check of Headwater with its memory store, in each wire, that was measured."""
+    """Every check that was measured: of the memory store in each wire, and of the others."""
     names = [e.relay.name for e in figures.entries if e.relay.name.startswith("Headwater, memory")]
     found = []
     for name in names:
         wire = name.rpartition(", ")[2]
         for part in (_burst, _paced, _first, _memory_and_log):
             found += [replace(c, sentence=f"{wire}, {c.sentence}") for c in part(figures, name)]
+    for store, factor in _STORES.items():
+        found += _store(figures, store, factor)
     return [check for check in found if check.value is not None]
+
+
+def _store(figures: Figures, store: str, factor: float) -> list[Check]:
+    name, memory = f"Headwater, {store}, plain", "Headwater, memory, plain"
+    cost = ratio(figures.median(name, "paced", "cpu_us"), figures.median(memory, "paced", "cpu_us"))
+    age = figures.median(name, "paced", "age_p99")
+    return [
+        at_most(f"{store}, paced: CPU a token to memory's", cost, factor),
+        at_most(f"{store}, paced: token age p99", age, 25, " ms"),
+    ]
 
 
 def _burst(figures: Figures, name: str) -> list[Check]:

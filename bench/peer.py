@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +80,10 @@ class Relay:
     def command(self, house: House, port: int, upstreams: Upstreams) -> Command:
         """How it is started."""
         raise NotImplementedError
+
+    def beside(self, house: House) -> AbstractContextManager[None]:
+        """What must run beside it, and is not accounted to it; begun before `command` is asked."""
+        return nullcontext()
 
     def ask(self, upstream: str, model: str) -> Ask:
         """How it is asked for what `model` of that upstream sends."""

@@ -74,6 +74,10 @@ class Turns:
         if relay.direct:
             yield Trial(relay, None, self.source.port, self.loader)
             return
+        with relay.beside(self.house):
+            yield from self._started(relay)
+
+    def _started(self, relay: Relay) -> Iterator[Trial]:
         port = free_port()
         command = relay.command(self.house, port, self.source.upstreams)
         trusted = str(self.source.upstreams.certificate)

@@ -11,7 +11,7 @@ _NOTED = pytest.StashKey[list[tuple[str, str]]]()
 
 
 #: Folders whose tests run whole servers over real sockets: `make check` leaves them to `make test`.
-_WHOLE = frozenset({"adapters", "server", "system", "upstream"})
+_WHOLE = frozenset({"adapters", "faults", "server", "system", "testing", "upstream"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

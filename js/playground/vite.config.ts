@@ -10,6 +10,7 @@ export default defineConfig({
   base: "./",
   resolve: {
     alias: {
+      "@headwater/client/tabs": fileURLToPath(new URL("../client/src/tabs.ts", import.meta.url)),
       "@headwater/client": fileURLToPath(new URL("../client/src/index.ts", import.meta.url)),
     },
   },

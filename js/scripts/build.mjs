@@ -10,13 +10,19 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "vite";
 
-import { bundleClient } from "./bundle.mjs";
+import { bundleClient, bundleTabs } from "./bundle.mjs";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 
 export const PACKAGE = join(root, "../src/headwater/playground");
 /** What the build writes, and may therefore delete; the rest of the directory is not ours. */
-export const OUTPUT = ["index.html", "assets", "headwater.js", "THIRD_PARTY_LICENSES.txt"];
+export const OUTPUT = [
+  "index.html",
+  "assets",
+  "headwater.js",
+  "headwater-tabs.js",
+  "THIRD_PARTY_LICENSES.txt",
+];
 
 const BUNDLED = ["eventsource-parser", "marked", "dompurify"];
 
@@ -30,11 +36,15 @@ async function licences() {
   return (await Promise.all(texts)).join(`\n${"-".repeat(80)}\n\n`);
 }
 
+/** The two files of the client, each under its name and licence. */
 async function client() {
   const path = join(root, "client/package.json");
   const { name, version, license } = JSON.parse(await readFile(path, "utf8"));
   const notice = "Contains eventsource-parser, MIT: see THIRD_PARTY_LICENSES.txt.";
-  return `/*! ${name} ${version}, ${license}. ${notice} */\n${await bundleClient()}`;
+  return {
+    "headwater.js": `/*! ${name} ${version}, ${license}. ${notice} */\n${await bundleClient()}`,
+    "headwater-tabs.js": `/*! ${name}/tabs ${version}, ${license}. */\n${await bundleTabs()}`,
+  };
 }
 
 export async function buildInto(directory) {
@@ -44,7 +54,8 @@ export async function buildInto(directory) {
     logLevel: "warn",
     build: { outDir: work, emptyOutDir: true },
   });
-  await writeFile(join(work, "headwater.js"), await client());
+  for (const [file, code] of Object.entries(await client()))
+    await writeFile(join(work, file), code);
   await writeFile(join(work, "THIRD_PARTY_LICENSES.txt"), await licences());
   await mkdir(directory, { recursive: true });
   for (const name of OUTPUT) {

@@ -2,15 +2,16 @@
 
 import { gzipSync } from "node:zlib";
 
-import { bundleClient } from "./bundle.mjs";
+import { bundleClient, bundleTabs } from "./bundle.mjs";
 
 const BUDGET = 3000;
 
-const size = gzipSync(await bundleClient({ external: ["eventsource-parser"] }), {
-  level: 9,
-}).length;
-const whole = gzipSync(await bundleClient(), { level: 9 }).length;
+const gzipped = (code) => gzipSync(code, { level: 9 }).length;
+const size = gzipped(await bundleClient({ external: ["eventsource-parser"] }));
+const whole = gzipped(await bundleClient());
+const tabs = gzipped(await bundleTabs());
 console.log(
-  `@headwater/client: ${size} of ${BUDGET} bytes gzipped; ${whole} with eventsource-parser`,
+  `@headwater/client: ${size} of ${BUDGET} bytes gzipped; ${whole} with eventsource-parser; ` +
+    `${tabs} more for /tabs`,
 );
 if (size > BUDGET) process.exitCode = 1;

@@ -141,6 +141,13 @@ class Models:
             return Choice(name, self._provider("upstream"), name)
         return self._from_catalogue(name)
 
+    async def default(self) -> str | None:
+        """The name of what answers where none is named; None where nothing can."""
+        try:
+            return await self._default()
+        except HeadwaterError:
+            return None
+
     async def aclose(self) -> None:
         """Stop what was started."""
         for provider in self._providers.values():

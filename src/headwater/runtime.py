@@ -44,7 +44,17 @@ def open_store(settings: Settings) -> Store:
                 "sqlite:////absolute.db"
             )
         return SqliteStore(Path(path), ttl_s=ttl_s, lease_s=lease_s)
-    raise ConfigurationError(f"store.url: {scheme!r} is not a store of this version")
+    if scheme in ("redis", "rediss", "unix"):
+        try:
+            from headwater.stores.redis import RedisStore
+        except ImportError as error:
+            raise ConfigurationError(
+                f"store.url: {scheme} needs redis-py: pip install 'headwater[redis]'"
+            ) from error
+        return RedisStore(url, ttl_s=ttl_s, lease_s=lease_s)
+    raise ConfigurationError(
+        f"store.url: {scheme!r} is not a store of this version; use memory, sqlite or redis"
+    )
 
 
 def wire_named(name: str) -> Wire:

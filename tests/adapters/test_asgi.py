@@ -19,10 +19,11 @@ import pytest
 
 from headwater import Headwater
 from headwater.errors import HeadwaterError
+from headwater.testing import CUT, DONE, STALL, Answer, Request, chat, chunk, reply
+from headwater.testing import FaultyUpstream as Upstream
 from tests.helpers.arrivals import Response as Arriving
 from tests.helpers.arrivals import request
 from tests.helpers.processes import environment, stopped_at_the_end
-from tests.helpers.upstream import CUT, DONE, STALL, Answer, Request, Upstream, chat, chunk, reply
 from tests.server.serving import (
     Reader,
     Served,

@@ -14,20 +14,22 @@ from pathlib import Path
 import pytest
 
 from headwater.cli.answer import duration
-from tests.helpers.processes import HEADWATER, environment, headwater_serve, stopped_at_the_end
-from tests.helpers.upstream import (
+from headwater.testing import (
     CUT,
     DONE,
     STALL,
     Answer,
     Request,
     Step,
-    Upstream,
     chat,
     chunk,
     event,
     reply,
 )
+from headwater.testing import (
+    FaultyUpstream as Upstream,
+)
+from tests.helpers.processes import HEADWATER, environment, headwater_serve, stopped_at_the_end
 
 SUMMARY = re.compile(r"first token [\d.]+ m?s · total [\d.]+ m?s( · \d+ tokens/s)?( · .*)?\n")
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from headwater.cli import COMMANDS
+from headwater.testing import FaultyUpstream as Upstream
+from headwater.testing import chat
 from tests.helpers.processes import HEADWATER, environment, headwater_serve
-from tests.helpers.upstream import Upstream, chat
 
 
 def run(

@@ -56,6 +56,8 @@ class Response:
             while size := int(self._until(b"\r\n"), 16):
                 while size:
                     part = self._some(size)
+                    if not part:
+                        raise ConnectionError("closed inside a chunk")
                     size -= len(part)
                     yield part
                 self._until(b"\r\n")
@@ -97,8 +99,12 @@ def request(
         given.setdefault("Content-Type", "application/json")
     lines += [f"{name}: {value}" for name, value in given.items()]
     sock = socket.create_connection(("127.0.0.1", port), timeout_s)
-    sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + payload)
-    return Response(sock)
+    try:
+        sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + payload)
+        return Response(sock)
+    except OSError:
+        sock.close()
+        raise
 
 
 def status(port: int, path: str, body: object = None) -> int:

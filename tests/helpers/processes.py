@@ -18,7 +18,8 @@ HEADWATER = str(Path(sys.executable).with_name("headwater"))
 
 def environment(**extra: str) -> dict[str, str]:
     """Make an environment in which no key, setting or proxy of the machine is seen."""
-    keep = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT"}
+    # PYTHONPATH, so that children run the code under test wherever that is.
+    keep = {"PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT"}
     return {k: v for k, v in os.environ.items() if k in keep} | extra
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -80,13 +81,17 @@ def _running(
         command,
         cwd=cwd,
         # A host's own import of the app is looked for in the folder where it is started.
-        env=environment(PYTHONPATH=str(cwd), PYTHONUNBUFFERED="1") | dict(environ or {}),
+        env=environment(PYTHONPATH=_path(cwd), PYTHONUNBUFFERED="1") | dict(environ or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
     with stopped_at_the_end(process):
         yield Server(int(line_matching(process, ready, 30)[1]), process)
+
+
+def _path(cwd: Path) -> str:
+    return os.pathsep.join(filter(None, (str(cwd), os.environ.get("PYTHONPATH"))))
 
 
 def is_running(pid: int) -> bool:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,11 +63,15 @@ def serving(
     cwd: Path,
     config: str = "",
     environ: Mapping[str, str] | None = None,
+    command: Sequence[str] = (HEADWATER,),
 ) -> Iterator[Served]:
-    """Run `headwater serve` on a free port, with `config` as its headwater.toml."""
+    """Run `headwater serve` on a free port, with `config` as its headwater.toml.
+
+    `command` is what runs Headwater, where that is to happen under other limits than ours.
+    """
     (cwd / "headwater.toml").write_text(config)
     process = subprocess.Popen(
-        [HEADWATER, "serve", "--port", "0", *arguments],
+        [*command, "serve", "--port", "0", *arguments],
         cwd=cwd,
         env=environment(**(environ or {})),
         stdin=subprocess.DEVNULL,

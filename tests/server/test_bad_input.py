@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.upstream import STALL, Answer, Upstream, chunk
-from tests.helpers.upstream import chat as chat_answer
+from headwater.testing import STALL, Answer, chunk
+from headwater.testing import FaultyUpstream as Upstream
+from headwater.testing import chat as chat_answer
 from tests.server.serving import Served, ask, ids, raw, serving
 
 GENERATING = ["/stream", "/v1/streams", "/v1/chat/completions"]
@@ -838,7 +839,9 @@ def test_no_key_no_answer(keyed: Served, upstream: Upstream, headers: dict[str, 
     assert len(upstream.posts) == before
 
 
-@pytest.mark.parametrize("path", ["/", "/headwater.js", "/healthz", "/readyz"])
+@pytest.mark.parametrize(
+    "path", ["/", "/headwater.js", "/headwater-tabs.js", "/healthz", "/readyz"]
+)
 def test_what_stays_open_with_keys(keyed: Served, path: str) -> None:
     assert ask(keyed.port, path).status == 200
 

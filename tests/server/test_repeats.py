@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from headwater.testing import STALL, Answer, FaultyUpstream, chat, chunk
 from tests.helpers.arrivals import request
-from tests.helpers.upstream import STALL, Answer, Upstream, chat, chunk
+from tests.helpers.redis import empty_redis
 from tests.server.serving import (
     Reader,
     Served,
@@ -33,7 +34,7 @@ TOKENS = ["Wo", "hin", " 🌊", " fließt", " er", "?"]
 
 
 class World:
-    def __init__(self, upstream: Upstream, served: Served) -> None:
+    def __init__(self, upstream: FaultyUpstream, served: Served) -> None:
         self.upstream = upstream
         self.port = served.port
 
@@ -51,14 +52,16 @@ class World:
 @contextlib.contextmanager
 def world(answer: Answer, cwd: Path, store: str = "memory://") -> Iterator[World]:
     with (
-        Upstream(answer) as upstream,
+        FaultyUpstream(answer) as upstream,
         serving("--upstream", upstream.url, "--store", store, cwd=cwd) as served,
     ):
         yield World(upstream, served)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "redis":
+        return empty_redis()
     return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 's.db'}"
 
 
@@ -186,6 +189,8 @@ def test_it_is_the_newest_stream_that_has_the_position(tmp_path: Path) -> None:
         # A position that only the older one has.
         late = w.post("native", "?", Last_Event_ID=ids(first.body)[-2])
         assert late.stream in (first.stream, second.stream)
+        for reader in (second, resumed, late):
+            reader.rest()
         assert w.generations == 2
 
 
@@ -226,7 +231,7 @@ KEYS = "".join(
 @pytest.fixture
 def keyed(tmp_path: Path) -> Iterator[World]:
     with (
-        Upstream(Answer([chunk({"content": "Hi"}), STALL])) as upstream,
+        FaultyUpstream(Answer([chunk({"content": "Hi"}), STALL])) as upstream,
         serving("--upstream", upstream.url, cwd=tmp_path, config=f"[auth.keys]\n{KEYS}") as served,
     ):
         yield World(upstream, served)

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from headwater.sse import Decoder
+from headwater.testing import MODELS, STALL, Answer, Request, chat, chunk, reply
+from headwater.testing import FaultyUpstream as Upstream
 from tests.conftest import Figures
 from tests.helpers.arrivals import Response, assert_one_by_one, request
 from tests.helpers.processes import headwater_serve
 from tests.helpers.servers import Server, flask_run, gunicorn, waitress
-from tests.helpers.upstream import MODELS, STALL, Answer, Request, Upstream, chat, chunk, reply
 
 pytestmark = pytest.mark.system
 

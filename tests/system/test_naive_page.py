@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from headwater.testing import MODELS, Answer, Request, chat, chunk, reply
+from headwater.testing import FaultyUpstream as Upstream
 from tests.conftest import Figures
 from tests.helpers.arrivals import assert_one_by_one
 from tests.helpers.servers import Server, gunicorn, serve
-from tests.helpers.upstream import MODELS, Answer, Request, Upstream, chat, chunk, reply
 
 pytestmark = pytest.mark.system
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from headwater.cli.proxy_config import nginx as config
+from headwater.testing import CUT, STALL, Answer, Request, chat, chunk
+from headwater.testing import FaultyUpstream as Upstream
 from tests.helpers.arrivals import Response, assert_one_by_one, events, request, status
 from tests.helpers.nginx import nginx, write
 from tests.helpers.processes import HEADWATER, headwater_serve
-from tests.helpers.upstream import CUT, STALL, Answer, Request, Upstream, chat, chunk
 
 pytestmark = pytest.mark.system
 

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from headwater.testing import STALL, Answer, FaultyUpstream, chat, chunk
 from tests.conftest import Figures
 from tests.helpers.arrivals import request
+from tests.helpers.redis import empty_redis
 from tests.helpers.servers import wait_for
-from tests.helpers.upstream import STALL, Answer, Upstream, chat, chunk
 from tests.server.serving import Reader, Served, ask, frames, ids, outcome, serving, text_of
 
 TOKENS = [
@@ -41,14 +42,16 @@ LEASE_S = 1.0
 BOUND_S = 20.0
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "redis":
+        return empty_redis()
     return f"sqlite:///{tmp_path / 'streams.db'}"
 
 
 @contextlib.contextmanager
 def node(
-    store: str, upstream: Upstream, cwd: Path, *arguments: str, **config: object
+    store: str, upstream: FaultyUpstream, cwd: Path, *arguments: str, **config: object
 ) -> Iterator[Served]:
     cwd.mkdir(exist_ok=True)
     lines = "[store]\n" + f"lease_s = {LEASE_S}\n"
@@ -61,9 +64,9 @@ def node(
 @contextlib.contextmanager
 def two(
     store: str, answer: Answer, folder: Path, **config: object
-) -> Iterator[tuple[Served, Served, Upstream]]:
+) -> Iterator[tuple[Served, Served, FaultyUpstream]]:
     with (
-        Upstream(answer) as upstream,
+        FaultyUpstream(answer) as upstream,
         node(store, upstream, folder / "a", **config) as a,
         node(store, upstream, folder / "b", **config) as b,
     ):
@@ -150,8 +153,9 @@ def test_readers_elsewhere_keep_it_alive(store: str, tmp_path: Path) -> None:
 
 def test_a_position_is_valid_on_every_process_and_in_every_wire(store: str, tmp_path: Path) -> None:
     with two(store, chat(TOKENS[:6]), tmp_path) as (a, b, _):
-        whole = begin(a).rest()
-        stream = ids(whole) and ask(a.port, "/v1/streams").json["data"][0]["stream"]
+        reader = begin(a)
+        reader.rest()
+        stream = reader.stream
         for wire, served in itertools.product(("native", "plain", "openai"), (a, b)):
             body = follow(served, stream, wire).rest()
             for frame in frames(body):
@@ -212,7 +216,7 @@ def test_fault_43_a_stopped_process_lets_go(store: str, tmp_path: Path) -> None:
 
 def test_workers_share_one_store(store: str, tmp_path: Path) -> None:
     with (
-        Upstream(SLOW) as upstream,
+        FaultyUpstream(SLOW) as upstream,
         node(store, upstream, tmp_path / "a", "--workers", "2") as served,
     ):
         wait_for(lambda: ask(served.port, "/readyz").status == 200, BOUND_S, "ready")
@@ -234,7 +238,7 @@ def test_a_dead_worker_is_replaced_and_none_outlives_its_supervisor(
         return [int(child) for child in children.read_text().split()]
 
     with (
-        Upstream(SLOW) as upstream,
+        FaultyUpstream(SLOW) as upstream,
         node(store, upstream, tmp_path / "a", "--workers", "2") as served,
     ):
         before = workers(served.process.pid)
@@ -252,7 +256,7 @@ def test_a_dead_worker_is_replaced_and_none_outlives_its_supervisor(
 def killed_at_random(store: str, folder: Path, seed: int, times: int) -> Iterator[None]:
     """Kill the only server at a random moment; nothing that a reader saw is missing after it."""
     chance = random.Random(seed)
-    with Upstream(SLOW) as upstream:
+    with FaultyUpstream(SLOW) as upstream:
         for turn in range(times):
             with node(store, upstream, folder / f"{turn}") as served:
                 readers = [begin(served) for _ in range(4)]

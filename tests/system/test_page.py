@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from headwater.testing import MODELS, STALL, Answer, FaultyProxy, Request, chat, chunk, reply
+from headwater.testing import FaultyUpstream as Upstream
 from tests.conftest import Figures
 from tests.helpers.servers import Server, serve
-from tests.helpers.severing import severing
-from tests.helpers.upstream import MODELS, STALL, Answer, Request, Upstream, chat, chunk, reply
 
 pytestmark = pytest.mark.system
 
@@ -26,10 +26,12 @@ PROMPT = "Explain how a river finds its way to the sea, in five paragraphs."
 SHORT = "Say hello in one sentence."
 # No Markdown in them: what is on the screen is what was sent.
 TOKENS = [f"word{number} " for number in range(80)]
+LONG = [f"word{number} " for number in range(200)]
 GAP_S = 0.05
 
 ANSWERS: dict[str, Answer] = {
     "tokens": chat(TOKENS, gap_s=GAP_S),
+    "long": chat(LONG, gap_s=GAP_S),
     "stall": Answer([chunk({"content": "Wait "}), chunk({"content": "for it"}), STALL]),
     "broken": reply(500, {"error": {"message": "out of memory"}}),
     "cut": Answer([chunk({"content": "Half an "}), chunk({"content": "answer"})]),
@@ -72,10 +74,15 @@ document.addEventListener("DOMContentLoaded", () => {
   const state = document.getElementById("stream-state");
   new MutationObserver(() => {
     seen.states.push([state.textContent, performance.now()]);
-    if (["done", "failed"].includes(state.textContent)) seen.ended = performance.now();
+    if (["done", "stopped", "failed"].includes(state.textContent)) seen.ended = performance.now();
   }).observe(state, { childList: true, subtree: true, characterData: true });
 });
 """
+
+
+ENOUGH_WORDS = (
+    "(count) => document.getElementById('stream-pane').textContent.split('word').length > count"
+)
 
 
 def answer(asked: Request) -> Answer:
@@ -141,15 +148,34 @@ class Visit:
         expect(found).to_have_attribute("data-state", state, timeout=timeout_s * 1000)
 
     def wait_for_words(self, count: int) -> None:
-        script = (
-            "(n) => document.getElementById('stream-pane').textContent.split('word').length > n"
-        )
-        self.page.wait_for_function(script, arg=count, timeout=20_000)
+        self.page.wait_for_function(ENOUGH_WORDS, arg=count, timeout=20_000)
 
     def assert_clean(self) -> None:
         assert self.faults == []
         assert self.seen()["forbidden"] == []
         assert [url for url in self.urls if not url.startswith(f"{self.base}/")] == []
+
+
+class Tab:
+    """Another tab at the address that a visit's page has; `connections` are its own to a stream."""
+
+    def __init__(self, visit: Visit) -> None:
+        self.page = visit.context.new_page()
+        self.faults: list[str] = []
+        self.connections: list[str] = []
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("request", self._note)
+        self.page.goto(visit.page.url)
+
+    def _note(self, asked: Any) -> None:
+        if asked.method != "DELETE" and "/v1/streams" in asked.url:
+            self.connections.append(asked.url)
+
+    def text(self) -> str:
+        return (self.page.get_by_test_id("stream-pane").text_content() or "").strip()
+
+    def wait_for_words(self, count: int) -> None:
+        self.page.wait_for_function(ENOUGH_WORDS, arg=count, timeout=20_000)
 
 
 @pytest.fixture
@@ -168,8 +194,9 @@ def test_the_first_token_of_the_embedded_model_is_early(
     visit.run(PROMPT)
     visit.page.wait_for_function("() => seen.stream !== null", timeout=20_000)
     visit.page.get_by_test_id("stop").click()
-    visit.wait("stream", "done")
-    visit.page.reload()
+    visit.wait("stream", "stopped")
+    # Not a reload, after which the page shows what was there before.
+    visit.page.goto(visit.base)
     visit.run(SHORT)
     visit.page.wait_for_function("() => seen.stream !== null", timeout=20_000)
     assert visit.text("whole-pane") == ""
@@ -193,6 +220,8 @@ def test_the_first_token_of_the_embedded_model_is_early(
 
 
 def test_both_panes_show_the_same_text(visit: Visit, upstream: Upstream) -> None:
+    default = visit.page.locator("#model option").first
+    expect(default).to_have_text(re.compile("default: test-model$"))
     before = len(upstream.posts)
     visit.run("tokens")
     visit.wait("stream", "done")
@@ -221,8 +250,8 @@ def test_stop_frees_the_upstream(
     stopped = visit.seen()["stopped"] / 1000 - (time.time() - time.monotonic())
     freed = max(one.hung_up_at or 0.0 for one in asked) - stopped
     figures(f"page, {how}: stop to upstream freed", f"{freed:.3f} s")
-    visit.wait("stream", "done")
-    visit.wait("whole", "done")
+    visit.wait("stream", "stopped")
+    visit.wait("whole", "stopped")
     expect(visit.page.get_by_test_id("run")).to_be_enabled()
     assert visit.text() == "Wait for it"
     visit.assert_clean()
@@ -246,7 +275,7 @@ def test_a_connection_that_is_really_cut_comes_back(
     browser: Browser, server: Server, upstream: Upstream, figures: Figures
 ) -> None:
     asked_before = len(upstream.posts)
-    with severing(server.port) as proxy:
+    with FaultyProxy(server.port) as proxy:
         visit = Visit(browser, proxy.port)
         visit.run("tokens")
         for number, times in enumerate(["once", "2 times", "3 times"], 1):
@@ -270,6 +299,98 @@ def test_a_connection_that_is_really_cut_comes_back(
         assert [fault for fault in visit.faults if "net::ERR_" not in fault] == []
         assert visit.seen()["forbidden"] == []
         visit.context.close()
+
+
+def test_a_reload_goes_on_with_the_answer(
+    visit: Visit, upstream: Upstream, figures: Figures
+) -> None:
+    before = len(upstream.posts)
+    visit.run("tokens")
+    for words in (15, 40):
+        visit.wait_for_words(words)
+        visit.page.reload()
+    began = time.monotonic()
+    visit.wait_for_words(40)
+    figures("page, reloaded: the text is back", f"{time.monotonic() - began:.3f} s")
+    visit.wait("stream", "done")
+    assert visit.text() == "".join(TOKENS).strip()
+    assert visit.page.get_by_test_id("prompt").input_value() == "tokens"
+    assert len(upstream.posts) == before + 2, "one for each pane, and none for a reload"
+    # The page as it is when the answer is over: the same.
+    visit.page.reload()
+    visit.wait("stream", "done")
+    assert visit.text() == "".join(TOKENS).strip()
+    assert len(upstream.posts) == before + 2
+    visit.assert_clean()
+
+
+def test_a_second_tab_shows_the_same_answer(visit: Visit, upstream: Upstream) -> None:
+    before = len(upstream.posts)
+    visit.run("long")
+    visit.wait_for_words(10)
+    second, third = Tab(visit), Tab(visit)
+    second.wait_for_words(20)
+    third.wait_for_words(20)
+    assert second.connections == third.connections == []
+    # The tab that reads is closed: another goes on where it was.
+    visit.page.close()
+    for tab in (second, third):
+        expect(tab.page.get_by_test_id("stream-state")).to_have_text("done", timeout=20_000)
+        assert tab.text() == "".join(LONG).strip()
+    assert len(second.connections) + len(third.connections) == 1
+    assert len(upstream.posts) == before + 2
+    assert visit.faults + second.faults + third.faults == []
+
+
+def test_stop_in_one_tab_stops_it_in_all(visit: Visit, upstream: Upstream) -> None:
+    before = len(upstream.posts)
+    visit.run("stall")
+    expect(visit.page.get_by_test_id("stream-pane")).to_have_text("Wait for it")
+    second = Tab(visit)
+    expect(second.page.get_by_test_id("stream-pane")).to_have_text("Wait for it")
+    second.page.get_by_test_id("stop").click()
+    visit.wait("stream", "stopped")
+    expect(second.page.get_by_test_id("stream-state")).to_have_text("stopped")
+    assert visit.text() == second.text() == "Wait for it"
+    asked = upstream.posts[before:]
+    assert len(asked) == 2
+    upstream.wait(lambda: sum(one.hung_up_at is not None for one in asked) == 1, 2)
+    # The whole answer was asked for by the first tab alone.
+    visit.page.get_by_test_id("stop").click()
+    visit.wait("whole", "stopped")
+    upstream.wait(lambda: all(one.hung_up_at is not None for one in asked), 2)
+    assert second.faults == []
+    visit.assert_clean()
+
+
+def test_five_seconds_in_airplane_mode(visit: Visit, upstream: Upstream, figures: Figures) -> None:
+    before = len(upstream.posts)
+    network = visit.context.new_cdp_session(visit.page)
+    network.send("Network.enable")
+
+    def fly(offline: bool) -> None:
+        network.send(
+            "Network.emulateNetworkConditions",
+            {"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1},
+        )
+
+    visit.run("long")
+    visit.wait_for_words(20)
+    fly(True)
+    visit.page.wait_for_timeout(5000)
+    assert visit.page.evaluate("navigator.onLine") is False
+    fly(False)
+    landed = visit.page.evaluate("performance.now()")
+    visit.wait("stream", "done")
+    assert visit.text() == "".join(LONG).strip()
+    assert len(upstream.posts) == before + 2
+    states = visit.seen()["states"]
+    assert "reconnecting" in [state for state, _ in states]
+    back = next(at for state, at in states if state == "streaming" and at > landed - 500)
+    figures("page, network back to streaming again", f"{(back - landed) / 1000:.3f} s")
+    assert visit.seen()["forbidden"] == []
+    # Chromium itself notes what it could not send; there is nothing else.
+    assert [fault for fault in visit.faults if "net::ERR_" not in fault] == []
 
 
 @pytest.mark.parametrize(
@@ -326,8 +447,8 @@ def test_how_it_looks(
         IMAGE.parent.mkdir(parents=True, exist_ok=True)
         IMAGE.write_bytes(shots[-1])
     visit.page.get_by_test_id("stop").click()
-    visit.wait("stream", "done")
-    visit.wait("whole", "done")
+    visit.wait("stream", "stopped")
+    visit.wait("whole", "stopped")
     shots.append(visit.page.screenshot(path=tmp_path / f"{look}-end.png", full_page=True))
     assert len(set(shots)) == 3
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

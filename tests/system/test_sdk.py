@@ -11,22 +11,24 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionChunk, ChatCompletionToolParam
 
-from tests.conftest import Figures
-from tests.helpers.arrivals import assert_one_by_one, request
-from tests.helpers.servers import Server, serve
-from tests.helpers.upstream import (
+from headwater.testing import (
     DONE,
     MODELS,
     STALL,
     Answer,
     Request,
     Step,
-    Upstream,
     chat,
     chunk,
     event,
     reply,
 )
+from headwater.testing import (
+    FaultyUpstream as Upstream,
+)
+from tests.conftest import Figures
+from tests.helpers.arrivals import assert_one_by_one, request
+from tests.helpers.servers import Server, serve
 
 pytestmark = pytest.mark.system
 

@@ -1,7 +1,7 @@
 """What the tests of the HTTP client share: a receiver that keeps everything, loops, servers.
 
 The servers speak bytes on real sockets, in the loop of the client under test; what must be seen
-from outside that loop uses `tests.helpers.upstream`.
+from outside that loop uses `headwater.testing`.
 """
 
 from __future__ import annotations

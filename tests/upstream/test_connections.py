@@ -10,8 +10,9 @@ import time
 import pytest
 
 from headwater.errors import HeadwaterError, UpstreamError
+from headwater.testing import STALL, Answer
+from headwater.testing import FaultyUpstream as Upstream
 from headwater.upstream import Request, fetch
-from tests.helpers.upstream import STALL, Answer, Upstream
 from tests.upstream.driving import (
     BOUND_S,
     Collector,

@@ -32,18 +32,19 @@ export class Connection {
 
   /**
    * Sends the request and waits for the head; `HeadwaterError` for every answer that is neither an
-   * event stream nor 204. A request that is not safe to repeat is waited for without a bound.
+   * event stream nor 204. A POST is waited for without a bound: repeated, it might do more work.
    */
-  async open(send: typeof fetch, url: string, init: RequestInit, safe: boolean): Promise<Response> {
+  async open(send: typeof fetch, url: string, init: RequestInit): Promise<Response> {
     const sent = send(url, { ...init, signal: this.#abort.signal });
-    const response = await (safe ? this.#watch(sent) : sent);
+    const response = await (init.method ? sent : this.#watch(sent));
     if (!response.ok) throw await this.#watch(errorOf(response));
     if (response.status !== 204) {
       this.#body = response.body?.getReader();
       const type = response.headers.get("content-type");
       if (!this.#body || !type?.startsWith("text/event-stream")) {
-        throw new HeadwaterError("invalid_response", `Expected an event stream, got ${type}.`, {
+        throw new HeadwaterError("invalid_response", `Not an event stream: ${type}.`, {
           status: response.status,
+          retryable: true,
         });
       }
     }

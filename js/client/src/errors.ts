@@ -2,7 +2,7 @@
 
 export interface ErrorDetails {
   /** Whether the same request may succeed later without being changed. Default false. */
-  retryable?: boolean | undefined;
+  retryable?: boolean;
   /** The HTTP status, where there was an answer. */
   status?: number | undefined;
   /** The server's `X-Request-Id`: quote it when asking for help. */
@@ -22,11 +22,12 @@ export interface ErrorDetails {
  * - `network_error`: no answer. Of the first request it is then not known whether it was accepted;
  * - `connection_lost`: cut, and not to be had back within the bounds, or the stream has no id;
  * - `no_stream`: the response names no stream, so there is nothing to stop;
- * - `invalid_response`: a success that is not an event stream of ours.
+ * - `invalid_response`: a success that is not an event stream of ours. While reconnecting it passes
+ *   for a page that a proxy, or a network that wants a login, shows in the place of one.
  */
 export class HeadwaterError extends Error {
   override readonly name = "HeadwaterError";
-  readonly retryable: boolean;
+  readonly retryable: boolean = false;
   readonly status: number | undefined;
   readonly requestId: string | undefined;
   readonly retryAfter: number | undefined;
@@ -37,21 +38,13 @@ export class HeadwaterError extends Error {
     details: ErrorDetails = {},
   ) {
     super(message, details);
-    this.retryable = details.retryable ?? false;
-    this.status = details.status;
-    this.requestId = details.requestId;
-    this.retryAfter = details.retryAfter;
+    Object.assign(this, details);
   }
 }
 
-/** Whether another attempt may be answered differently: overload, and proxies in trouble. */
-export const isTransient = (status: number): boolean =>
-  status === 429 || status === 408 || status >= 500;
-
 /** Retry-After as seconds or as a date, in milliseconds from now; undefined when there is none. */
 function retryAfterMs(header: string | null): number | undefined {
-  if (!header) return undefined;
-  const ms = Number(header) * 1000 || Date.parse(header) - Date.now();
+  const ms = Number(header) * 1000 || Date.parse(header!) - Date.now();
   return ms > 0 ? ms : undefined;
 }
 
@@ -67,7 +60,10 @@ export async function errorOf(response: Response): Promise<HeadwaterError> {
     String(message ?? `The server answered with HTTP ${status}.`),
     {
       status,
-      retryable: isTransient(status) && code !== "provider_not_configured" && code !== "internal",
+      // Overload, and proxies in trouble; not what the next attempt would find unchanged.
+      retryable:
+        (status === 429 || status === 408 || status >= 500) &&
+        !/^(provider_not|internal)/.test(code as string),
       requestId: headers.get("x-request-id") ?? (request_id as string | undefined),
       retryAfter: retryAfterMs(headers.get("retry-after")),
     },

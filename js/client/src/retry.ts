@@ -1,6 +1,6 @@
 /** When to try again, and for how long. */
 
-import { HeadwaterError, isTransient } from "./errors.js";
+import { HeadwaterError } from "./errors.js";
 
 /** Bounds of reconnecting. All times are in milliseconds. */
 export interface RetryOptions {
@@ -14,65 +14,66 @@ export interface RetryOptions {
   cap?: number;
 }
 
-/** Waits `ms`, or until the signal aborts, whichever is first. */
-function sleep(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const wake = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", wake);
-      resolve();
-    };
-    const timer = setTimeout(wake, ms);
-    signal?.addEventListener("abort", wake);
-  });
-}
-
 /** Counts attempts and time without a connection, and waits between attempts. */
 export class Backoff {
   #attempt = 0;
-  #deadline = 0;
+  #deadline: number | undefined;
 
   constructor(
     private readonly options: RetryOptions = {},
     private readonly signal?: AbortSignal,
   ) {}
 
+  /** Ends the present wait, if there is one: the signal aborted, or the network is back. */
+  wake = (): void => {};
+
   /** An event arrived: the next failure is the first again. */
   reset(): void {
     this.#attempt = 0;
   }
 
-  /** There is no connection from now on. */
-  begin(): void {
-    this.#deadline = performance.now() + (this.options.total ?? 300_000);
+  /** There is a connection: the time without one begins anew with the next wait. */
+  connected(): void {
+    this.#deadline = undefined;
   }
 
   /**
-   * Waits before the next attempt; throws `error` when the bounds are reached, and the signal's
-   * reason when it aborts.
+   * Waits before the next attempt; throws `error` when the bounds, or `limit` attempts, are
+   * reached, and the signal's reason when it has aborted.
    *
    * The wait is uniform between 0 and the doubled bound ("full jitter"), so that the readers of a
    * node that died do not all come back in the same moment.
    */
-  async wait(error: HeadwaterError): Promise<void> {
-    const { attempts = 30, base = 500, cap = 10_000 } = this.options;
+  async wait(error: HeadwaterError, limit = Infinity): Promise<void> {
+    this.signal?.throwIfAborted();
+    const { attempts = 30, total = 300_000, base = 500, cap = 10_000 } = this.options;
     const jittered = Math.random() * Math.min(cap, base * 2 ** this.#attempt);
     const ms = Math.max(jittered, error.retryAfter ?? 0);
-    if (++this.#attempt > attempts || performance.now() + ms > this.#deadline) throw error;
-    await sleep(ms, this.signal);
+    const now = performance.now();
+    this.#deadline ??= now + total;
+    if (++this.#attempt > Math.min(attempts, limit) || now + ms > this.#deadline) throw error;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    await new Promise<void>((resolve) => {
+      this.wake = resolve;
+      timer = setTimeout(resolve, ms);
+    });
+    clearTimeout(timer);
     this.signal?.throwIfAborted();
   }
 
-  /** Repeats `send` until it is answered, as long as its errors are passing ones and `safe`. */
-  async persist<T>(send: () => Promise<T>, safe: boolean): Promise<T> {
+  /**
+   * Repeats `send` until it is answered, as long as its errors are passing ones. With a `limit`,
+   * an error in the server's own words is an answer as well: it has refused the request.
+   */
+  async persist<T>(send: () => Promise<T>, limit?: number): Promise<T> {
     for (;;) {
       try {
         return await send();
       } catch (thrown) {
-        this.signal?.throwIfAborted();
         const error = translate(thrown);
-        if (!safe || !isTransient(error.status ?? 503)) throw error;
-        await this.wait(error);
+        const refused = limit! >= 0 && !/^(http|network)_/.test(error.code);
+        if (refused || !error.retryable) throw error;
+        await this.wait(error, limit);
       }
     }
   }

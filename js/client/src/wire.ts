@@ -28,8 +28,5 @@ export function decode(data: string): [StreamEvent, Wire] {
     const error = { type: "stream-error", code: "unknown", message, retryable: false } as const;
     return [{ ...error, ...unknown }, "plain"];
   }
-  throw new HeadwaterError(
-    "invalid_response",
-    "A frame is of neither the native nor the plain wire.",
-  );
+  throw new HeadwaterError("invalid_response", "A frame of another wire.");
 }

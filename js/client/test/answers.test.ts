@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 
 import { HeadwaterError } from "../src/index.js";
 import { NATIVE, PLAIN, PLAIN_ERROR, NATIVE_ERROR, ERROR, HALF, TEXT, ours, read } from "./logs.js";
-import { cutAfter, hang, head, refuse, status, whole, type Behaviour } from "./server.js";
+import { cutAfter, hang, head, refuse, status, type Behaviour, type LogServer } from "./server.js";
 
 describe("before the head", () => {
   it.each([
@@ -34,22 +34,47 @@ describe("before the head", () => {
     expect(other.error).toMatchObject({ requestId: "r2" });
   });
 
-  it("does not repeat a POST that may have been accepted", async () => {
-    const { error, server } = await read(NATIVE, [refuse]);
+  it("does not repeat a POST that would do the work twice", async () => {
+    const { error, server } = await read(NATIVE, [refuse], { idempotent: false });
+    expect(server.seen[0]!.headers).not.toHaveProperty("idempotency-key");
     expect(error).toMatchObject({ code: "network_error", retryable: true, status: undefined });
     expect((error as Error).cause).toBeInstanceOf(TypeError);
     expect(server.seen).toHaveLength(1);
   });
 
-  it("repeats it when an Idempotency-Key makes that safe", async () => {
-    const headers = { "Idempotency-Key": "k" };
-    const { text, server } = await read(NATIVE, [refuse, status(503), whole], { headers });
-    expect(text).toBe(TEXT);
-    expect(server.of("POST").map((seen) => seen.headers["idempotency-key"])).toEqual([
-      "k",
-      "k",
-      "k",
+  const keys = (server: LogServer) =>
+    server.seen.map(({ method, headers }) => [method, headers["idempotency-key"]]);
+
+  it("repeats it under one Idempotency-Key when there is no answer", async () => {
+    const plan = [refuse, status(502, "<html>"), cutAfter(HALF)];
+    const first = await read(NATIVE, plan);
+    expect([first.error, first.text]).toEqual([undefined, TEXT]);
+    const [[, key]] = keys(first.server) as [[string, string]];
+    expect(key).toMatch(/^[\w-]{16,64}$/);
+    expect(keys(first.server)).toEqual([
+      ["POST", key],
+      ["POST", key],
+      ["POST", key],
+      ["GET", undefined],
     ]);
+    const second = await read(NATIVE, []);
+    expect(keys(second.server)[0]![1]).not.toBe(key);
+  });
+
+  it("takes the Idempotency-Key it is given", async () => {
+    const headers = { "Idempotency-Key": "k" };
+    const { server } = await read(NATIVE, [refuse, cutAfter(HALF)], { headers });
+    expect(keys(server)).toEqual([
+      ["POST", "k"],
+      ["POST", "k"],
+      ["GET", undefined],
+    ]);
+  });
+
+  it("repeats it a few times only", async () => {
+    const { error, server } = await read(NATIVE, Array<Behaviour>(9).fill(refuse));
+    expect(error).toMatchObject({ code: "network_error" });
+    expect(server.of("POST")).toHaveLength(6);
   });
 
   it.each([

@@ -3,22 +3,28 @@
 import { describe, expect, it } from "vitest";
 
 import {
+  ALL_KINDS,
+  ALL_KINDS_PLAIN,
   END,
   forEach,
   inPieces,
   NATIVE,
   NATIVE_ERROR,
+  ours,
   PIECES,
   PLAIN,
   PLAIN_ERROR,
+  QUICK,
   random,
   read,
   TEXT,
 } from "./logs.js";
-import { changed, cutAfter, encode, type Behaviour, type Frame } from "./server.js";
+import { changed, cutAfter, encode, refuse, status, type Behaviour, type Frame } from "./server.js";
 
 const LOGS: [string, Frame[]][] = [
   ["native", NATIVE],
+  ["native, all kinds", ALL_KINDS],
+  ["plain, all kinds", ALL_KINDS_PLAIN],
   ["native, failed", NATIVE_ERROR],
   ["plain", PLAIN],
   ["plain, failed", PLAIN_ERROR],
@@ -28,11 +34,26 @@ const LOGS: [string, Frame[]][] = [
     NATIVE.map(({ id, data }, at) => (at % 3 ? { data } : { id: id!, data })),
   ],
 ];
-// Every byte of the two usual logs; of the others a sample, unless all is asked for.
-const stride = (name: string) =>
-  process.env.PROOF || name === "native" || name === "plain" ? 1 : 7;
+// Every byte of the usual logs; of the others a sample, unless all is asked for.
+const stride = (name: string) => (process.env.PROOF || !/failed|without|third/.test(name) ? 1 : 7);
 const range = (end: number) => Array.from({ length: end + 1 }, (_, at) => at);
 
+const every = (end: number, name: string, step: number) =>
+  range(end).filter((at) => at % (step * stride(name)) === 0 || at >= end - 2);
+
+const html = "<!doctype html><title>Back soon</title>";
+/** What passes, and may stand between a reader and its stream for a while. */
+const OBSTACLES: [string, Behaviour][] = [
+  ["502", status(502, html)],
+  ["503, in the server's words", status(503, ours("overloaded"))],
+  ["an HTML page with 200", status(200, html, { "Content-Type": "text/html" })],
+  ["a closed door", refuse],
+];
+const REFUSALS: [number, string][] = [
+  [404, "not_found"],
+  [409, "position_lost"],
+  [410, "trimmed"],
+];
 describe.each(LOGS)("%s", (name, frames) => {
   const length = encode(frames).length;
 
@@ -46,6 +67,44 @@ describe.each(LOGS)("%s", (name, frames) => {
       expect(positions).toEqual(uncut.positions);
       expect(server.of("POST")).toHaveLength(1);
       expect(server.of("GET").length).toBeLessThanOrEqual(1);
+    });
+  });
+
+  it.each(OBSTACLES)("survives a cut at every byte, met by %s", async (_, obstacle) => {
+    const uncut = await read(frames, []);
+    await forEach(every(length, name, 3), async (at) => {
+      const { events, server, error, states } = await read(frames, [cutAfter(at), obstacle]);
+      expect([at, error, events]).toEqual([at, undefined, uncut.events]);
+      expect(server.of("POST")).toHaveLength(1);
+      expect(states.at(-1)).toBe(name.includes("failed") ? "failed" : "done");
+    });
+  });
+
+  it.each(REFUSALS)("is never a clean end when %i %s meets the reconnect", async (code, word) => {
+    const uncut = await read(frames, []);
+    await forEach(every(length, name, 5), async (at) => {
+      const { events, error, states, server } = await read(frames, [
+        cutAfter(at),
+        status(code, ours(word)),
+      ]);
+      expect(events).toEqual(uncut.events.slice(0, events.length));
+      if (server.of("GET").length === 0) return; // cut after the terminal event
+      expect([at, error]).toMatchObject([at, { code: word, status: code }]);
+      expect(states.at(-1)).toBe("failed");
+    });
+  });
+
+  it("is never a clean end when it cannot be had back", async () => {
+    const uncut = await read(frames, []);
+    await forEach(every(length, name, 5), async (at) => {
+      const plan = [cutAfter(at, "eof", null), ...Array<Behaviour>(3).fill(refuse)];
+      const { events, error, states } = await read(frames, plan, {
+        retry: { ...QUICK, attempts: 2 },
+      });
+      expect(events).toEqual(uncut.events.slice(0, events.length));
+      const ended = events.length === uncut.events.length;
+      expect([at, error === undefined]).toEqual([at, ended]);
+      if (!ended) expect(states.at(-1)).toBe("failed");
     });
   });
 

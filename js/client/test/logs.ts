@@ -34,6 +34,35 @@ const log = (values: unknown[]): Frame[] =>
 export const START = { type: "stream-start", stream: "s1", model: "m", created: 1 };
 export const NATIVE = log([START, ...PIECES.map((text) => ({ type: "text-delta", text })), END]);
 export const NATIVE_ERROR = log([START, { type: "text-delta", text: "half" }, ERROR]);
+/** Every kind of event; a frame between two positions, and one with more than one `id:` line. */
+export const ALL_KINDS: Frame[] = [
+  START,
+  { type: "reasoning-delta", text: "Überlegen … 🤔" },
+  { type: "reasoning-delta", text: "水?\n" },
+  { type: "step-start" },
+  { type: "text-delta", text: "Grüße, " },
+  { type: "tool-call-start", call: "c1", name: "wetter" },
+  { type: "tool-call-delta", call: "c1", arguments: '{"stadt": "Kö' },
+  { type: "tool-call-delta", call: "c1", arguments: 'ln"}' },
+  { type: "tool-call-end", call: "c1" },
+  { type: "tool-result", call: "c1", output: { "°C": [7, null] } },
+  { type: "source", url: "https://example.org/ü", title: null },
+  { type: "provider-data", provider: "p", part: "signature", value: "a+b/==" },
+  { type: "stream-repair", reason: "cut", from: "1-5" },
+  { type: "text-delta", text: "🏞️👩‍🔬\n\nid: 1-1\n\n" },
+  { type: "step-end" },
+  END,
+].map((value, index) => {
+  const data = JSON.stringify(value);
+  if (index === 6) return { data };
+  return { id: index % 5 === 3 ? ["0-1", `1-${index + 1}`] : `1-${index + 1}`, data };
+});
+/** The same in the plain wire: positions are skipped, since only text makes frames. */
+export const ALL_KINDS_PLAIN: Frame[] = [
+  { id: ["1-2", "1-5"], data: JSON.stringify({ token: "Grüße, " }) },
+  { id: "1-14", data: JSON.stringify({ token: "🏞️👩‍🔬\n\nid: 1-1\n\n" }) },
+  { id: "1-16", data: "[DONE]" },
+];
 export const PLAIN = log([...PIECES.map((token) => ({ token })), "[DONE]"]);
 /** One event of two frames: only the last carries the id. */
 export const PLAIN_ERROR: Frame[] = [

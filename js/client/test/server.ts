@@ -4,9 +4,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { once } from "node:events";
 
-/** One frame of a log; without an id where the wire gives none. */
+/** One frame of a log; without an id where the wire gives none, the last counts of several. */
 export interface Frame {
-  id?: string;
+  id?: string | string[];
   data: string;
 }
 
@@ -31,7 +31,10 @@ export type Behaviour = (exchange: Exchange) => void | Promise<void>;
 export const encode = (frames: Frame[], eol = "\n"): Buffer =>
   Buffer.from(
     frames
-      .map(({ id, data }) => `${id ? `id: ${id}${eol}` : ""}data: ${data}${eol}${eol}`)
+      .map(({ id, data }) => {
+        const ids = [id ?? []].flat().map((one) => `id: ${one}${eol}`);
+        return `${ids.join("")}data: ${data}${eol}${eol}`;
+      })
       .join(""),
   );
 
@@ -140,7 +143,7 @@ export class LogServer {
   }
 
   #after(position: string | undefined): Frame[] {
-    const at = this.frames.findIndex(({ id }) => id !== undefined && id === position);
+    const at = position ? this.frames.findIndex(({ id }) => [id].flat().at(-1) === position) : -1;
     return this.frames.slice(at + 1);
   }
 }

@@ -27,6 +27,7 @@ const MODELS = [
   ["river-fast", "local", true],
   ["hostile", "local", true],
   ["thinking", "local", true],
+  ["late", "local", true],
   ["busy", "local", true],
   ["breaks", "local", true],
   ["gpt-large", "openai", false],
@@ -34,6 +35,8 @@ const MODELS = [
 ];
 
 const streams = new Map();
+/** Streams by the Idempotency-Key that they were asked for with. */
+const keyed = new Map();
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const pieces = (model) => (model === "hostile" ? HOSTILE : ANSWER).match(/\s*\S{1,7}\s*/gu);
 
@@ -90,11 +93,16 @@ const busy = (response) =>
     error: { code: "rate_limited", message: "Too many requests: 60 a minute are allowed." },
   });
 
-async function begin(response, { model = "river" }) {
+async function begin(response, { model = "river" }, key) {
   if (model === "busy") return busy(response);
-  const log = { id: `s${streams.size + 1}`, events: [], readers: [], stopped: false };
-  streams.set(log.id, log);
-  void generate(log, model);
+  let log = keyed.get(key);
+  if (!log) {
+    log = { id: `s${streams.size + 1}`, events: [], readers: [], stopped: false };
+    streams.set(log.id, log);
+    if (key) keyed.set(key, log);
+    void generate(log, model);
+  }
+  if (model === "late") await pause(1500);
   return follow(response, log, 0);
 }
 
@@ -116,19 +124,32 @@ async function file(response, path) {
   response.end(body);
 }
 
-async function serve(prefix, request, response) {
+/** Whether the request was answered here, since `key` is wanted and the page has no cookie yet. */
+function guard(key, path, { key: given }, request, response) {
+  if (path === "/v1/session" && given === key) {
+    response.writeHead(204, { "Set-Cookie": "session=open; HttpOnly; SameSite=Strict; Path=/" });
+    response.end();
+    return true;
+  }
+  const open = !key || !path.startsWith("/v1/") || /session=open/.test(request.headers.cookie);
+  if (!open) json(response, 401, { error: { code: "unauthorized", message: "No such key." } });
+  return !open;
+}
+
+async function serve({ prefix, key }, request, response) {
   const url = new URL(request.url, "http://localhost");
   if (!url.pathname.startsWith(prefix)) return json(response, 404, {});
   const path = url.pathname.slice(prefix.length) || "/";
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
   const body = chunks.length ? JSON.parse(Buffer.concat(chunks).toString()) : {};
+  if (guard(key, path, body, request, response)) return;
   const log = streams.get(path.match(/^\/v1\/streams\/(\w+)$/)?.[1]);
   if (path === "/v1/models") {
     const data = MODELS.map(([id, provider, available]) => ({ id, provider, available }));
-    return json(response, 200, { data });
+    return json(response, 200, { data, default: MODELS[0][0] });
   }
-  if (path === "/v1/streams") return begin(response, body);
+  if (path === "/v1/streams") return begin(response, body, request.headers["idempotency-key"]);
   if (path === "/v1/chat/completions") return complete(response, body);
   if (log && request.method === "DELETE") {
     log.stopped = true;
@@ -141,9 +162,13 @@ async function serve(prefix, request, response) {
   return file(response, path);
 }
 
+/** How many streams there have been. */
+export const streamCount = () => streams.size;
+
 /** Listens on loopback under `prefix`, such as "/ai"; resolves with the node server. */
-export function listen(port = 0, prefix = "") {
-  const server = createServer((request, response) => void serve(prefix, request, response));
+export function listen(port = 0, prefix = "", key = undefined) {
+  const options = { prefix, key };
+  const server = createServer((request, response) => void serve(options, request, response));
   return new Promise((resolve) => server.listen(port, "127.0.0.1", () => resolve(server)));
 }
 

@@ -50,9 +50,14 @@ const post = (url: string, body: unknown, signal?: AbortSignal): Promise<Respons
     ...(signal ? { signal } : {}),
   });
 
-export async function listModels(): Promise<Model[]> {
-  const { data } = (await (await request("v1/models")).json()) as { data?: Model[] };
-  return data ?? [];
+export interface Catalogue {
+  data?: Model[];
+  /** The model of a request that names none. */
+  default?: string | null;
+}
+
+export async function listModels(): Promise<Catalogue> {
+  return (await request("v1/models")).json() as Promise<Catalogue>;
 }
 
 /** The whole answer in one response; aborting the signal cancels its generation. */

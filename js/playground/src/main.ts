@@ -9,7 +9,9 @@ import { byId, make } from "./elements.js";
 import { Gauge } from "./gauge.js";
 import { setUpModels } from "./models.js";
 import { Pane } from "./pane.js";
-import { Run } from "./run.js";
+import { findStream, noteAsked } from "./place.js";
+import { Run, type Task } from "./run.js";
+import { askForKey } from "./session.js";
 import { setUpTheme } from "./theme.js";
 
 const IDEAS = [
@@ -45,14 +47,28 @@ function tick(): void {
   else requestAnimationFrame(tick);
 }
 
-async function start(): Promise<void> {
-  if (run || !prompt.value.trim()) return;
-  run = new Run(panes, gauge, prompt.value, model.value);
+async function perform(task: Task): Promise<void> {
+  run = new Run(panes, gauge, task);
   update();
   tick();
-  await run.finished;
+  const refused = await run.finished;
   run = undefined;
   update();
+  if (refused && (await askForKey()) && !run) await perform(task);
+}
+
+async function start(): Promise<void> {
+  if (run || !prompt.value.trim()) return;
+  noteAsked(prompt.value);
+  await perform({ prompt: prompt.value, model: model.value });
+}
+
+/** After a reload, or opened with the address of another tab: shows the stream that is there. */
+async function goOn(): Promise<void> {
+  const found = run ? undefined : findStream();
+  if (!found) return;
+  prompt.value = found.prompt;
+  await perform({ source: found.source });
 }
 
 function stop(): void {
@@ -95,3 +111,5 @@ setUpTheme(() => gauge.draw());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => gauge.draw());
 update();
 void setUpModels();
+void goOn();
+addEventListener("hashchange", () => void goOn());

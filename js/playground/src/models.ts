@@ -34,6 +34,11 @@ function groups(models: Model[]): HTMLOptGroupElement[] {
     });
 }
 
+/** Tells which model the server takes where none is chosen. */
+export function nameDefault(model: string): void {
+  select.options[0]!.text = `Server’s default: ${model}`;
+}
+
 const usable = (model: Model): boolean => model.available;
 
 /** Fills the select; the server's default stays the first choice, and the only one on failure. */
@@ -44,7 +49,8 @@ export async function setUpModels(): Promise<void> {
 
 async function load(): Promise<void> {
   try {
-    const models = await listModels();
+    const { data: models = [], default: usual } = await listModels();
+    if (usual) nameDefault(usual);
     const ready = models.filter(usable);
     select.append(...groups(models));
     status.textContent = `${ready.length} of ${models.length} models ready`;

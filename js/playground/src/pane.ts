@@ -1,6 +1,6 @@
 /** One pane: its clocks, its text, its state and its errors. Knows nothing of where they come from. */
 
-import { HeadwaterError } from "@headwater/client";
+import { HeadwaterError, type Timing } from "@headwater/client";
 
 import { byId, make, setText, within } from "./elements.js";
 import { NOTHING, rate, seconds } from "./format.js";
@@ -19,6 +19,9 @@ export class Pane {
   tokens = 0;
   firstAt: number | null = null;
   totalAt: number | null = null;
+  /** What the server measured; of an answer that is read again, all that is known. */
+  timing: Timing | null = null;
+  #replayed = false;
   #text = "";
   #thoughts = "";
   #dirty = false;
@@ -34,9 +37,14 @@ export class Pane {
     this.#prose = new MarkdownView(byId(`${name}-pane`));
   }
 
-  /** Empties the pane for a run that began at `start`, on performance.now()'s clock. */
-  begin(start: number): void {
+  /**
+   * Empties the pane for a run that began at `start`, on performance.now()'s clock. The clocks of
+   * one that is `replayed` stand still: it began before the page did.
+   */
+  begin(start: number, replayed = false): void {
     this.#start = start;
+    this.#replayed = replayed;
+    this.timing = null;
     this.lane = emptyLane();
     this.tokens = 0;
     this.firstAt = this.totalAt = null;
@@ -45,6 +53,14 @@ export class Pane {
     this.#part("notice").hidden = this.#part("empty").hidden = true;
     this.#part("thinking").hidden = true;
     this.#root.setAttribute("aria-busy", "true");
+  }
+
+  /** Has nothing to show, and says why. */
+  rest(why: string): void {
+    this.totalAt = this.lane.end = 0;
+    this.#root.removeAttribute("aria-busy");
+    this.setState("idle");
+    this.#note([make("p", why)], "note");
   }
 
   /** Milliseconds since the run began. */
@@ -76,6 +92,7 @@ export class Pane {
     if (!this.running) return;
     this.totalAt = this.lane.end = this.elapsed;
     this.#root.removeAttribute("aria-busy");
+    this.setState(reason === "cancelled" ? "stopped" : "done");
     this.paint();
     const note = REASONS[reason ?? ""];
     if (note) this.#note([make("p", note)], "note");
@@ -106,14 +123,14 @@ export class Pane {
 
   /** Brings clocks and text up to date; called with every frame. */
   paint(): void {
-    const total = this.totalAt ?? this.elapsed;
-    const reading = this.firstAt ?? (this.running ? total : null);
-    this.#metric("first", reading === null ? NOTHING : seconds(reading));
-    this.#metric("total", seconds(total));
+    const { first, total } = this.#times();
+    this.#metric("first", first === null ? NOTHING : seconds(first));
+    this.#metric("total", total === null ? NOTHING : seconds(total));
     this.#metric("tokens", this.tokens ? String(this.tokens) : NOTHING);
     // A whole answer comes in one piece: its tokens took all the time there was.
-    const since = this.lane.ticks.length > 1 ? this.firstAt! : 0;
-    this.#metric("rate", this.firstAt === null ? NOTHING : rate(this.tokens, total - since));
+    const since = this.lane.ticks.length > 1 ? first! : 0;
+    const flowed = this.firstAt === null || total === null ? 0 : total - since;
+    this.#metric("rate", rate(this.tokens, flowed));
     this.#root.toggleAttribute("data-waiting", this.running && this.firstAt === null);
     const now = performance.now();
     // Rendering takes longer as the text grows: it may have an eighth of the time, not all of it.
@@ -121,6 +138,14 @@ export class Pane {
     this.#dirty = false;
     this.#show();
     this.#readyAt = now + 8 * (performance.now() - now);
+  }
+
+  #times(): { first: number | null; total: number | null } {
+    if (this.#replayed) {
+      return { first: this.timing?.first_token ?? null, total: this.timing?.total ?? null };
+    }
+    const total = this.totalAt ?? this.elapsed;
+    return { first: this.firstAt ?? (this.running ? total : null), total };
   }
 
   #show(): void {

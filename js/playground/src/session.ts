@@ -7,8 +7,16 @@ const dialog = byId<HTMLDialogElement>("session");
 const field = byId<HTMLInputElement>("key");
 const message = byId("session-error");
 
-/** Asks for a key, until one is accepted (true) or the reader cancels (false). */
-export function askForKey(): Promise<boolean> {
+let asking: Promise<boolean> | undefined;
+
+/**
+ * Asks for a key, until one is accepted (true) or the reader cancels (false). Whoever asks in the
+ * meantime gets the same answer.
+ */
+export const askForKey = (): Promise<boolean> =>
+  (asking ??= ask().finally(() => (asking = undefined)));
+
+function ask(): Promise<boolean> {
   field.value = message.textContent = "";
   dialog.returnValue = "";
   if (!dialog.open) dialog.showModal();

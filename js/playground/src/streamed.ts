@@ -2,25 +2,32 @@
 
 import {
   HeadwaterError,
-  stream,
+  type ReadOptions,
   type Stream,
   type StreamEvent,
   type StreamState,
 } from "@headwater/client";
+import { shared } from "@headwater/client/tabs";
 
 import type { Pane } from "./pane.js";
 
+/** A stream by its id, or what begins one. */
+export type Source = string | ((own: ReadOptions) => Stream);
+
 export interface Streamed {
-  /** Resolves when nothing more will come, in whatever way; never rejects. */
-  finished: Promise<void>;
-  /** Ends the generation. */
+  /** Resolves when nothing more will come, in whatever way, with the error if there is one. */
+  finished: Promise<unknown>;
+  /** Ends the generation, for all tabs. */
   stop(): Promise<void>;
   /** Breaks the connection under the client, as a bad network would. */
   cut(): void;
 }
 
 export interface Watch {
-  onState(state: StreamState): void;
+  onId(id: string): void;
+  onModel(model: string): void;
+  /** `held`: whether this tab is the one that has the connection. */
+  onState(state: StreamState, held: boolean): void;
   onPosition(position: string): void;
 }
 
@@ -28,10 +35,11 @@ export interface Watch {
 const PATIENCE_MS = 3000;
 
 /** A fetch whose present request can be broken from outside, unseen by its caller. */
-function severable(): { fetch: typeof fetch; cut(): void } {
-  let wire = new AbortController();
+function severable(): { fetch: typeof fetch; cut(): void; used(): boolean } {
+  let wire: AbortController | undefined;
   return {
-    cut: () => wire.abort(),
+    cut: () => wire?.abort(),
+    used: () => wire !== undefined,
     fetch: (input, init = {}) => {
       wire = new AbortController();
       const signals = init.signal ? [init.signal, wire.signal] : [wire.signal];
@@ -40,8 +48,10 @@ function severable(): { fetch: typeof fetch; cut(): void } {
   };
 }
 
-function take(pane: Pane, event: StreamEvent): void {
+function take(pane: Pane, event: StreamEvent, watch: Watch): void {
   switch (event.type) {
+    case "stream-start":
+      return watch.onModel(event.model);
     case "text-delta":
     case "refusal-delta":
       pane.tokens++;
@@ -51,24 +61,33 @@ function take(pane: Pane, event: StreamEvent): void {
       return pane.add("", event.text);
     case "stream-end":
       pane.tokens = event.usage?.output_tokens ?? pane.tokens;
+      pane.timing = event.timing;
       return pane.end(event.reason);
     case "stream-error":
-      return pane.fail(new HeadwaterError(event.code, event.message, event));
+      pane.timing = event.timing;
+      return pane.fail(
+        new HeadwaterError(event.code, event.message, { retryable: event.retryable }),
+      );
   }
 }
 
-async function read(source: Stream, pane: Pane, left: AbortSignal): Promise<void> {
+async function read(source: Stream, pane: Pane, left: AbortSignal, watch: Watch): Promise<unknown> {
   try {
-    for await (const event of source) take(pane, event);
+    for await (const event of source) {
+      watch.onId(source.id!);
+      take(pane, event, watch);
+    }
     pane.end(null);
+    return undefined;
   } catch (error) {
     if (left.aborted) pane.end("cancelled");
     else pane.fail(error);
+    return error;
   }
 }
 
 /** Ends the generation; hangs up where the server cannot be told soon. The telling goes on. */
-async function stop(source: Stream, finished: Promise<void>, hangUp: () => void): Promise<void> {
+async function stop(source: Stream, finished: Promise<unknown>, hangUp: () => void): Promise<void> {
   const timer = setTimeout(hangUp, PATIENCE_MS);
   try {
     await source.stop();
@@ -81,25 +100,25 @@ async function stop(source: Stream, finished: Promise<void>, hangUp: () => void)
   }
 }
 
-/** Starts the stream, and writes what comes into the pane. */
-export function startStreamed(pane: Pane, prompt: string, model: string, watch: Watch): Streamed {
+/** Reads the stream, together with the other tabs that do, and writes what comes into the pane. */
+export function startStreamed(pane: Pane, what: Source, watch: Watch): Streamed {
   const wire = severable();
   const leave = new AbortController();
-  const source = stream("v1/streams", {
-    body: { prompt, ...(model && { model }) },
+  const source = shared(what, {
     // Relative, like every address of the page: it may be mounted under a prefix.
     base: ".",
     fetch: wire.fetch,
     signal: leave.signal,
     onState: (state) => {
-      pane.setState(state);
+      // How it ended the events say, and better.
+      if (state !== "done" && state !== "failed") pane.setState(state);
       const { gaps } = pane.lane;
       if (state === "reconnecting") gaps.push([pane.elapsed, null]);
       else if (gaps.at(-1)) gaps.at(-1)![1] ??= pane.elapsed;
-      watch.onState(state);
+      watch.onState(state, wire.used());
     },
     onPosition: watch.onPosition,
   });
-  const finished = read(source, pane, leave.signal);
+  const finished = read(source, pane, leave.signal, watch);
   return { finished, stop: () => stop(source, finished, () => leave.abort()), cut: wire.cut };
 }

@@ -15,11 +15,9 @@ export async function startWhole(
     const { text, thoughts, reason, tokens } = await complete(prompt, model, signal);
     pane.tokens = tokens ?? 0;
     if (text || thoughts) pane.add(text, thoughts);
-    pane.setState("done");
     pane.end(reason);
   } catch (error) {
     if (!signal.aborted) return pane.fail(error);
-    pane.setState("done");
     pane.end("cancelled");
   }
 }

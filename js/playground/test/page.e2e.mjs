@@ -10,7 +10,7 @@ import { after, before, beforeEach, describe, it } from "node:test";
 import { chromium } from "playwright-core";
 
 import { ANSWER } from "../dev/answer.mjs";
-import { listen } from "../dev/stand-in.mjs";
+import { listen, streamCount } from "../dev/stand-in.mjs";
 
 const FLAGS =
   "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run " +
@@ -159,9 +159,63 @@ describe("the page", () => {
     assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
   });
 
-  it("fits a phone", async () => {
+  it("comes back after a reload, also from before the server had answered", own, async () => {
+    for (const [model, waited] of [
+      ["river", /source|river/i],
+      ["late", /^connecting$/],
+    ]) {
+      const before = streamCount();
+      await run("How does a river find the sea?", model);
+      await waitForText(model === "late" ? "stream-state" : "stream-pane", waited);
+      await page.reload();
+      await waitForText("stream-state", /done/);
+      assert.ok((await text("stream-pane")).endsWith(ANSWER.trim().split(" ").at(-1) + "\n"));
+      assert.equal(await page.getByTestId("prompt").inputValue(), "How does a river find the sea?");
+      assert.match(await text("stream-first-token"), /^–$/);
+      assert.match(await text("stream-total"), /^\d+\.\d+ s$/);
+      assert.equal(streamCount(), before + 1);
+      assert.equal(await page.locator(".whole [data-notice]").isVisible(), true);
+    }
+    assert.deepEqual(complaints, []);
+  });
+
+  it("asks for a key where one is wanted, and goes on with it", own, async () => {
+    const closed = await listen(0, "", "open sesame");
+    const context = await browser.newContext();
+    try {
+      page = await context.newPage();
+      await page.goto(`http://127.0.0.1:${closed.address().port}/`);
+      const key = page.getByTestId("key");
+      await key.fill("wrong");
+      await key.press("Enter");
+      await waitForText("session-error", /No such key/);
+      await key.fill("open sesame");
+      await key.press("Enter");
+      await waitForText("models-status", /ready/);
+      // The session is over while the page is open: the run is repeated.
+      await context.clearCookies();
+      await run("p", "river-fast");
+      await key.fill("open sesame");
+      await key.press("Enter");
+      await waitForText("stream-state", /done/);
+      assert.match(await text("stream-pane"), /A river begins/);
+    } finally {
+      closed.closeAllConnections();
+      closed.close();
+    }
+  });
+
+  it("fits a phone, with the answer in sight", async () => {
     await page.setViewportSize({ width: 360, height: 740 });
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(wide <= 360, `${wide} px wide`);
+    await run("How does a river find the sea?", standIn ? "river-fast" : "");
+    await waitForText("stream-state", /done/);
+    const { top, bottom, scrolled } = await page.evaluate(() => ({
+      top: document.querySelector(".streamed .scroll").getBoundingClientRect().top,
+      bottom: document.querySelector(".streamed .scroll").getBoundingClientRect().bottom,
+      scrolled: scrollY,
+    }));
+    assert.ok(scrolled === 0 && top < 400 && bottom <= 740, `${scrolled} ${top} ${bottom}`);
   });
 });

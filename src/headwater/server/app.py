@@ -31,7 +31,7 @@ from headwater.wires.base import Wire
 log = logging.getLogger("headwater.server")
 
 #: Paths that are open to everybody, pages of other sites included: they hold no data of anyone.
-OPEN: Final = ("/", "/headwater.js", "/assets", "/healthz", "/readyz")
+OPEN: Final = ("/", "/headwater.js", "/headwater-tabs.js", "/assets", "/healthz", "/readyz")
 
 # The page loads nothing from elsewhere and runs nothing inline, whatever a model writes into it.
 _CSP: Final = (
@@ -190,5 +190,6 @@ def _page() -> list[Route | Mount]:
     return [
         Route("/", file("index.html"), methods=["GET"]),
         Route("/headwater.js", file("headwater.js"), methods=["GET"]),
+        Route("/headwater-tabs.js", file("headwater-tabs.js"), methods=["GET"]),
         Mount("/assets", StaticFiles(directory=folder / "assets", check_dir=False)),
     ]

@@ -150,7 +150,8 @@ class Routes:
     async def list_models(self, request: Request) -> Response:
         """`GET /v1/models`, in OpenAI's shape."""
         await self._auth.principal(request, generates=False)
-        models = await self._runtime().models.available()
+        catalogue = self._runtime().models
+        models = await catalogue.available()
         data = [
             {
                 "id": model.id,
@@ -161,7 +162,7 @@ class Routes:
             }
             for model in models
         ]
-        return json_response({"object": "list", "data": data})
+        return json_response({"object": "list", "data": data, "default": await catalogue.default()})
 
     async def sign_in(self, request: Request) -> Response:
         """`POST /v1/session`: a key in, the page's cookie out."""

@@ -53,13 +53,14 @@ class Hub:
         """
         if self._keeper is not None or not self.store.shared:
             return
-        if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_task(self._open())
+        opening = self._opening
+        if opening is None:
+            opening = self._opening = asyncio.get_running_loop().create_task(self._open())
         try:
             # Shared by whoever asks meanwhile: one that leaves must not cancel it for the others.
-            await asyncio.shield(self._opening)
+            await asyncio.shield(opening)
         finally:
-            if self._opening is not None and self._opening.done():
+            if opening.done():
                 self._opening = None
 
     async def _open(self) -> None:
@@ -148,7 +149,9 @@ class Hub:
             # An earlier owner's: it may have ended before that position.
             before = Position(after.epoch, after.seq - 1)
             entries = await self.store.read(record.stream, before, 1)
-            there = bool(entries) and entries[0].last.epoch == after.epoch
+            there = (
+                entries is not None and len(entries) > 0 and entries[0].last.epoch == after.epoch
+            )
         if not there:
             raise HeadwaterError(
                 "position_lost",
@@ -242,6 +245,7 @@ class Hub:
         """End or leave what still runs, and give the lease back."""
         await self.drain(0)
         if self._keeper is not None:
+            self._leases.stop()
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
             await self.store.release()

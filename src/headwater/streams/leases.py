@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from headwater.errors import HeadwaterError
@@ -38,12 +39,17 @@ class Leases:
         self.unended: dict[str, StreamError] = {}
         self._store = store
         self._on_tick = on_tick
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let `run` return. Cancelling it is not enough: a client library may swallow that."""
+        self._stopping.set()
 
     async def run(self) -> None:
-        """For ever."""
+        """Until `stop`."""
         loop = asyncio.get_running_loop()
         troubled = False
-        while True:
+        while not self._stopping.is_set():
             self._on_tick(loop.time())
             try:
                 await self.round()
@@ -54,7 +60,9 @@ class Leases:
                 troubled = True
             except Exception:
                 log.exception("the sweep failed")
-            await asyncio.sleep(_EVERY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_EVERY_S):
+                    await self._stopping.wait()
 
     async def round(self) -> None:
         """Renew the lease, and end what its owner cannot."""

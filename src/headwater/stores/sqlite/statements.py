@@ -67,6 +67,7 @@ def prepare(connection: sqlite3.Connection, schema: str, boot: str, ttl_s: float
 
 
 def create(connection: sqlite3.Connection, record: Record, node: str) -> None:
+    """The row of a stream, open, in epoch 1."""
     connection.execute(
         "INSERT INTO streams (stream, principal, label, record, node) VALUES (?, ?, ?, ?, ?)",
         (record.stream, record.principal, record.label, _encode(record), node),
@@ -113,6 +114,7 @@ def _refusal(connection: sqlite3.Connection, stream: str, last: Position, data: 
 
 
 def takeover(connection: sqlite3.Connection, stream: str, node: str, new_node: str) -> Tail | None:
+    """Another owner in the next epoch, and the fence in the log; None when it is not `node`'s."""
     taken = connection.execute(
         "UPDATE streams SET epoch = epoch + 1, node = ? "
         "WHERE stream = ? AND node = ? AND expires IS NULL RETURNING number, epoch",
@@ -126,6 +128,7 @@ def takeover(connection: sqlite3.Connection, stream: str, node: str, new_node: s
 
 
 def claim(connection: sqlite3.Connection, key: str, value: str, ttl_s: float) -> str:
+    """`Store.claim`."""
     now = time.monotonic()
     connection.execute("DELETE FROM claims WHERE key = ? AND expires <= ?", (key, now))
     connection.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", (key, value, now + ttl_s))
@@ -134,6 +137,7 @@ def claim(connection: sqlite3.Connection, key: str, value: str, ttl_s: float) ->
 
 
 def disclaim(connection: sqlite3.Connection, key: str) -> None:
+    """`Store.disclaim`."""
     connection.execute("DELETE FROM claims WHERE key = ?", (key,))
 
 
@@ -157,6 +161,7 @@ def beat(connection: sqlite3.Connection, node: str, lease_s: float) -> list[str]
 
 
 def release(connection: sqlite3.Connection, node: str) -> None:
+    """A lease that has run out."""
     connection.execute("UPDATE nodes SET expires = 0 WHERE node = ?", (node,))
 
 
@@ -164,6 +169,7 @@ def release(connection: sqlite3.Connection, node: str) -> None:
 
 
 def orphans(connection: sqlite3.Connection) -> Sequence[Record]:
+    """Open streams of which no living process says that they are its own."""
     rows = connection.execute(
         "SELECT record, node FROM streams WHERE expires IS NULL AND node NOT IN "
         "(SELECT node FROM nodes WHERE expires > ?)",
@@ -173,6 +179,7 @@ def orphans(connection: sqlite3.Connection) -> Sequence[Record]:
 
 
 def record(connection: sqlite3.Connection, stream: str) -> Record | None:
+    """`Store.record`."""
     row = connection.execute(f"{_RECORD} AND stream = ?", (time.monotonic(), stream)).fetchone()
     return _record(*row) if row is not None else None
 
@@ -180,16 +187,19 @@ def record(connection: sqlite3.Connection, stream: str) -> Record | None:
 def of_principal(
     connection: sqlite3.Connection, principal: str | None, limit: int
 ) -> Sequence[Record]:
+    """`Store.list`."""
     sql = f"{_RECORD} AND principal IS ? ORDER BY number DESC LIMIT ?"
     return [_record(*row) for row in connection.execute(sql, (time.monotonic(), principal, limit))]
 
 
 def labelled(connection: sqlite3.Connection, label: str, limit: int) -> Sequence[Record]:
+    """`Store.labelled`."""
     sql = f"{_RECORD} AND label = ? ORDER BY number DESC LIMIT ?"
     return [_record(*row) for row in connection.execute(sql, (time.monotonic(), label, limit))]
 
 
 def tail(connection: sqlite3.Connection, stream: str) -> Tail | None:
+    """`Store.tail`."""
     row = connection.execute(_LAST, (stream,)).fetchone()
     if row is None or (row[0] is not None and row[0] <= time.monotonic()):
         return None
@@ -201,6 +211,7 @@ def tail(connection: sqlite3.Connection, stream: str) -> Tail | None:
 def read(
     connection: sqlite3.Connection, stream: str, after: Position, limit: int
 ) -> Sequence[Entry] | None:
+    """`Store.read`."""
     row = connection.execute(
         "SELECT number FROM streams WHERE stream = ? AND (expires IS NULL OR expires > ?)",
         (stream, time.monotonic()),

@@ -1,0 +1,90 @@
+/** The network comes back, or the page does: what the browser tells, and what is done then. */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+
+import { HALF, NATIVE, TEXT, read } from "./logs.js";
+import { cutAfter, hang, refuse, type Behaviour } from "./server.js";
+
+let page: EventTarget;
+let listeners: number;
+
+/** Fires an event at the window. */
+function fire(type: string, persisted?: boolean): void {
+  page.dispatchEvent(Object.assign(new Event(type), { persisted }));
+}
+
+beforeEach(() => {
+  page = new EventTarget();
+  listeners = 0;
+  vi.stubGlobal("addEventListener", (...all: Parameters<EventTarget["addEventListener"]>) => {
+    listeners++;
+    page.addEventListener(...all);
+  });
+  vi.stubGlobal("removeEventListener", (...all: Parameters<EventTarget["removeEventListener"]>) => {
+    listeners--;
+    page.removeEventListener(...all);
+  });
+});
+
+afterEach(() => {
+  vi.unstubAllGlobals();
+  expect(listeners).toBe(0);
+});
+
+// Waits that only an event can end in time.
+const PATIENT = { base: 1e9, cap: 1e9, total: 1e12 };
+
+describe("a wait for the next attempt is ended", () => {
+  it.each([
+    ["online", undefined],
+    ["pageshow", true],
+    ["pageshow", false],
+  ])("by %s (persisted: %s)", async (type, persisted) => {
+    const reading = read(NATIVE, [cutAfter(HALF), refuse], {
+      retry: PATIENT,
+      onState: (state) => {
+        if (state === "reconnecting")
+          for (const ms of [60, 150]) setTimeout(fire, ms, type, persisted);
+      },
+    });
+    const { text, error, server } = await reading;
+    expect([error, text]).toEqual([undefined, TEXT]);
+    expect(server.of("GET")).toHaveLength(2);
+  });
+
+  it("before the head as well", async () => {
+    setTimeout(fire, 100, "online");
+    const { text, server } = await read(NATIVE, [refuse], { retry: PATIENT });
+    expect([text, server.of("POST").length]).toEqual([TEXT, 2]);
+  });
+});
+
+describe("a connection that says nothing", () => {
+  it.each([
+    ["online", undefined, 1],
+    ["pageshow", true, 1],
+    ["pageshow", false, 0],
+  ])("after %s (persisted: %s) is resumed %i times", async (type, persisted, times) => {
+    // It goes on by itself, but late.
+    const slow: Behaviour = async (exchange) => {
+      await hang(HALF)(exchange);
+      await sleep(300);
+      exchange.response.end(exchange.bytes.subarray(HALF));
+    };
+    setTimeout(fire, 100, type, persisted);
+    const { text, server, states } = await read(NATIVE, [slow]);
+    expect([text, server.of("GET").length]).toEqual([TEXT, times]);
+    expect(states.filter((state) => state === "reconnecting")).toHaveLength(times);
+  });
+});
+
+it("does not cut a POST that is being answered", async () => {
+  const late: Behaviour = async (exchange) => {
+    await sleep(150);
+    return hang()(exchange);
+  };
+  setTimeout(fire, 50, "online");
+  const { text, server } = await read(NATIVE, [late]);
+  expect([text, server.seen.length]).toEqual([TEXT, 1]);
+});
