@@ -58,17 +58,23 @@ class Client:
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Send the commands together; a reply each, in order."""
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
         try:
             async with asyncio.timeout(self._timeout_s), self._room:
                 try:
-                    return await self._ask(commands)
+                    replies = await self._ask(commands)
                 except NoScriptError:
                     await self._load()
-                    return await self._ask(commands)
+                    replies = await self._ask(commands)
         except UNREACHABLE as error:
             log.warning("Redis could not be asked: %s", type(error).__name__)
             await self.aclose()  # they may lead to a server that is not the master any more
             raise unavailable() from error
+        if task is not None and task.cancelling() > before:
+            # Before Python 3.12 `wait_for`, which redis-py uses, may lose a cancellation.
+            raise asyncio.CancelledError
+        return replies
 
     async def aclose(self) -> None:
         """Close what is kept."""

@@ -13,18 +13,13 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
-from headwater.errors import ConfigurationError
+import hiredis
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
-try:
-    import hiredis
-    from redis.asyncio.connection import AbstractConnection, ConnectionPool
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
-except ImportError as missing:
-    raise ConfigurationError(
-        "store.url: redis:// needs an extra: pip install 'headwater[redis]'"
-    ) from missing
+from headwater.errors import ConfigurationError
 
 log = logging.getLogger("headwater.stores.redis")
 
@@ -44,7 +39,7 @@ class Dialler:
     """Connects to the Redis of a URL; a step of connecting takes at most `timeout_s`."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         try:
             self._pool = ConnectionPool.from_url(url)
         except (ValueError, RedisError) as error:
@@ -61,7 +56,7 @@ class Dialler:
         """A new connection, past its handshake; raises one of `UNREACHABLE`."""
         connection: AbstractConnection = self._pool.make_connection()
         try:
-            async with asyncio.timeout(2 * self._timeout_s):
+            async with asyncio.timeout(2 * self.timeout_s):
                 await connection.connect()
         except BaseException:
             await discard(connection)
@@ -169,9 +164,10 @@ class Line:
 
     async def aclose(self) -> None:
         """Close the link and connect no more."""
-        if self._task is not None:
+        while self._task is not None and not self._task.done():
+            # Again and again: before Python 3.12 `wait_for`, which redis-py uses, may lose one.
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait((self._task,), timeout=0.1)
 
     async def _keep(self, link: Link) -> None:
         try:
@@ -189,6 +185,8 @@ class Line:
     async def _dial_again(self, failed: int) -> Link:
         while True:
             wait = _BACKOFF_S[min(failed, len(_BACKOFF_S) - 1)]
+            # Who waits for an answer must not be told that there is none while nobody asks.
+            wait = min(wait, self._dialler.timeout_s / 4)
             # Many processes lose Redis at the same moment; they need not come back at the same.
             await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
             try:
