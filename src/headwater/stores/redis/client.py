@@ -11,7 +11,14 @@ from redis.exceptions import AuthenticationError, NoScriptError
 from redis.exceptions import ConnectionError as LostError
 
 from headwater.errors import ConfigurationError, StorageError
-from headwater.stores.redis.connection import UNREACHABLE, Command, Dialler, discard, pack
+from headwater.stores.redis.connection import (
+    UNREACHABLE,
+    Command,
+    Dialler,
+    discard,
+    pack,
+    transport_of,
+)
 from headwater.stores.redis.scripts import ALL, Script
 
 log = logging.getLogger("headwater.stores.redis")
@@ -94,10 +101,13 @@ class Client:
         return await self._exchange(await self._dialler.connect(), data, len(commands))
 
     async def _exchange(self, connection: AbstractConnection, data: bytes, count: int) -> list[Any]:
+        transport = transport_of(connection)
         try:
             await connection.send_packed_command(data)
             replies = [await connection.read_response() for _ in range(count)]
         except BaseException:
+            if transport is not None:
+                transport.abort()  # redis-py has forgotten it by now, and closes it politely
             await discard(connection)
             raise
         self._kept.append(connection)

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -64,10 +64,19 @@ class Dialler:
         return connection
 
 
+def transport_of(connection: AbstractConnection) -> asyncio.Transport | None:
+    """What the connection writes to, while it is one. redis-py has only a private name for it."""
+    writer = connection._writer
+    return None if writer is None else cast(asyncio.Transport, writer.transport)
+
+
 async def discard(connection: AbstractConnection) -> None:
-    """Close a connection without waiting for anything."""
+    """Close a connection at once: a polite end of TLS would wait for a server that may be dead."""
+    transport = transport_of(connection)
+    if transport is not None:
+        transport.abort()
     with contextlib.suppress(*UNREACHABLE):
-        await connection.disconnect(nowait=True)
+        await connection.disconnect()
 
 
 class Link(asyncio.Protocol):
@@ -83,16 +92,16 @@ class Link(asyncio.Protocol):
         on_replies: Callable[[list[Any]], None],
         on_lost: Callable[[], None],
     ) -> None:
-        # redis-py has no name for its transport that is not its own. Nothing else uses it.
-        self._transport: asyncio.Transport = connection._writer.transport  # type: ignore[union-attr, assignment]
+        transport = transport_of(connection)
+        if transport is None or transport.is_closing():
+            raise ConnectionError("the connection was lost after its handshake")
+        self._transport = transport
         self._connection = connection
         self._on_replies = on_replies
         self._on_lost: Callable[[], None] | None = on_lost
         self._reader = hiredis.Reader()
         self._closed = asyncio.get_running_loop().create_future()
-        self._transport.set_protocol(self)
-        if self._transport.is_closing():
-            raise ConnectionError("the connection was lost after its handshake")
+        transport.set_protocol(self)
 
     def write(self, data: bytes) -> None:
         """Send whole commands."""
@@ -108,7 +117,8 @@ class Link(asyncio.Protocol):
     async def aclose(self) -> None:
         """Wait until the socket is closed."""
         self.drop()
-        await discard(self._connection)
+        # It cannot wait itself: its own protocol hears nothing any more.
+        await self._connection.disconnect(nowait=True)
         if not self._closed.done():
             await asyncio.wait((self._closed,), timeout=1.0)
 
