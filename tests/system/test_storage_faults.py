@@ -36,6 +36,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def fill(path: Path) -> None:
+    """What others write until nothing fits any more."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+
+
 def test_fault_44_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     tokens = [f"{number} " + "x" * 2000 for number in range(2000)]
     store = f"sqlite:///{small_disk / 's.db'}"
@@ -50,6 +57,7 @@ def test_fault_44_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
         # Its end is in no log: it has no position.
         assert not last.startswith(b"id:")
         assert len(seen) > 10
+        fill(small_disk / "others")  # the record of a stream would still have found its place
         refused = ask(served.port, "/v1/streams", BODY)
         assert refused.status == 503
         assert refused.error["code"] == "store_unavailable"
