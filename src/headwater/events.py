@@ -163,7 +163,7 @@ class StreamError(_Event, frozen=True, tag="stream-error"):
     timing: Timing | None
 
 
-class Unknown(_Event, frozen=True, tag="unknown"):
+class Unknown(_Event, frozen=True, tag="event-unknown"):
     """An event that a newer version has logged: the native wire says it as it is, others do not."""
 
 
@@ -210,6 +210,7 @@ def decode_lines(data: bytes) -> list[Event]:
 
 def _decode_any(data: bytes) -> Event:
     try:
-        return decode(data)
+        event: Event = decode(data)
     except msgspec.ValidationError:
         return Unknown()
+    return event

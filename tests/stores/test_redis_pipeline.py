@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import hiredis
 import pytest
 
 from headwater.stores.base import Appended
+from headwater.stores.redis.client import Client
 from headwater.stores.redis.connection import Dialler, Link
 from headwater.stores.redis.pipeline import Pipeline
 
@@ -223,3 +225,42 @@ async def test_a_reply_too_many_ends_the_connection(bench: Bench) -> None:
     bench.reply(b"sha", 1, 1)
     assert bench.link.dropped
     assert bench.answers == [("a", "ok")]
+
+
+def test_a_lost_cancellation_does_not_keep_a_store_from_closing() -> None:
+    """As `wait_for` loses one when what it waits for ends in the same turn."""
+
+    class Deaf(Dialler):
+        async def connect(self) -> Any:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            raise ConnectionError
+
+    async def main() -> None:
+        pipeline = Pipeline(Deaf("redis://nowhere", 1.0), 60.0)
+        line = pipeline._line
+        line._task = asyncio.create_task(line._dial_again(0))  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            await line.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_question_whose_cancellation_was_lost_is_cancelled() -> None:
+    class Deaf(Client):
+        async def _ask(self, commands: Any) -> list[Any]:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            return ["reply"]
+
+    async def main() -> None:
+        asked = asyncio.create_task(Deaf(Dialler("redis://nowhere", 1.0), 1.0).ask(("GET", "x")))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        # What ran out of time, and was answered in that very moment, is answered.
+        assert await Deaf(Dialler("redis://nowhere", 1.0), 0.01).ask(("GET", "x")) == ["reply"]
+
+    asyncio.run(main())

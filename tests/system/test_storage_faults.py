@@ -15,6 +15,7 @@ import pytest
 from headwater.events import StreamError, decode
 from headwater.testing import FaultyUpstream, chat
 from tests.helpers.arrivals import request
+from tests.helpers.redis import redis_server
 from tests.helpers.servers import wait_for
 from tests.server.serving import Reader, ask, data_of, frames, outcome, serving
 
@@ -36,6 +37,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def fill(path: Path) -> None:
+    """What others write until nothing fits any more."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+
+
 def test_fault_44_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     tokens = [f"{number} " + "x" * 2000 for number in range(2000)]
     store = f"sqlite:///{small_disk / 's.db'}"
@@ -50,7 +58,10 @@ def test_fault_44_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
         # Its end is in no log: it has no position.
         assert not last.startswith(b"id:")
         assert len(seen) > 10
-        refused = ask(served.port, "/v1/streams", BODY)
+        fill(small_disk / "others")
+        # What had been written for the commit that failed is room for small ones, but not for long.
+        answers = (ask(served.port, "/v1/streams", BODY) for _ in range(200))
+        refused = next(answer for answer in answers if answer.status != 200)
         assert refused.status == 503
         assert refused.error["code"] == "store_unavailable"
         assert ask(served.port, "/healthz").status == 200
@@ -109,3 +120,34 @@ def test_fault_45_a_torn_tail(tmp_path: Path) -> None:
                 *logged, _ = frames(body)
                 assert logged == seen[: len(logged)]
                 assert outcome("native", body) == "interrupted"
+
+
+def test_fault_46_redis_falls_silent(tmp_path: Path) -> None:
+    """New streams are refused in time; one that runs waits, and then ends; both once it is back."""
+    config = "[store]\nlease_s = 1\n"
+    with (
+        redis_server() as redis,
+        FaultyUpstream(chat([f"{number} " for number in range(400)], gap_s=0.02)) as upstream,
+        serving(
+            "--upstream", upstream.url, "--store", redis.url, cwd=tmp_path, config=config
+        ) as served,
+    ):
+        reader = Reader(request(served.port, "/v1/streams", BODY, timeout_s=BOUND_S))
+        reader.until(b"text-delta", 5)
+        with redis.stopped():
+            refused = ask(served.port, "/v1/streams", BODY)
+            assert refused.status == 503
+            assert refused.error["code"] == "store_unavailable"
+            assert outcome("native", reader.rest()) == "storage_failed"
+            upstream.wait(lambda: upstream.posts[0].hung_up_at is not None, BOUND_S)
+        *seen, last = frames(reader.body)
+        assert not last.startswith(b"id:")
+        path = f"/v1/streams/{reader.stream}"
+
+        def ended() -> bool:
+            answer = ask(served.port, path, headers={"Accept": "application/json"})
+            return answer.status == 200 and answer.json["status"] == "failed"
+
+        wait_for(ended, BOUND_S, "the end is in the log once Redis is back")
+        assert frames(ask(served.port, path).body)[: len(seen)] == seen
+        assert ask(served.port, "/v1/streams", BODY).status == 200

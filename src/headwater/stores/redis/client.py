@@ -11,7 +11,14 @@ from redis.exceptions import AuthenticationError, NoScriptError
 from redis.exceptions import ConnectionError as LostError
 
 from headwater.errors import ConfigurationError, StorageError
-from headwater.stores.redis.connection import UNREACHABLE, Command, Dialler, discard, pack
+from headwater.stores.redis.connection import (
+    UNREACHABLE,
+    Command,
+    Dialler,
+    discard,
+    pack,
+    transport_of,
+)
 from headwater.stores.redis.scripts import ALL, Script
 
 log = logging.getLogger("headwater.stores.redis")
@@ -58,17 +65,23 @@ class Client:
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Send the commands together; a reply each, in order."""
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
         try:
             async with asyncio.timeout(self._timeout_s), self._room:
                 try:
-                    return await self._ask(commands)
+                    replies = await self._ask(commands)
                 except NoScriptError:
                     await self._load()
-                    return await self._ask(commands)
+                    replies = await self._ask(commands)
         except UNREACHABLE as error:
             log.warning("Redis could not be asked: %s", type(error).__name__)
             await self.aclose()  # they may lead to a server that is not the master any more
             raise unavailable() from error
+        if task is not None and task.cancelling() > before:
+            # Before Python 3.12 `wait_for`, which redis-py uses, may lose a cancellation.
+            raise asyncio.CancelledError
+        return replies
 
     async def aclose(self) -> None:
         """Close what is kept."""
@@ -88,10 +101,13 @@ class Client:
         return await self._exchange(await self._dialler.connect(), data, len(commands))
 
     async def _exchange(self, connection: AbstractConnection, data: bytes, count: int) -> list[Any]:
+        transport = transport_of(connection)
         try:
             await connection.send_packed_command(data)
             replies = [await connection.read_response() for _ in range(count)]
         except BaseException:
+            if transport is not None:
+                transport.abort()  # redis-py has forgotten it by now, and closes it politely
             await discard(connection)
             raise
         self._kept.append(connection)

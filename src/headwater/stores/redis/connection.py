@@ -11,20 +11,15 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from headwater.errors import ConfigurationError
-
-try:
-    import hiredis
-    from redis.asyncio.connection import AbstractConnection, ConnectionPool
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
-except ImportError as missing:
-    raise ConfigurationError(
-        "store.url: redis:// needs an extra: pip install 'headwater[redis]'"
-    ) from missing
 
 log = logging.getLogger("headwater.stores.redis")
 
@@ -44,7 +39,7 @@ class Dialler:
     """Connects to the Redis of a URL; a step of connecting takes at most `timeout_s`."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         try:
             self._pool = ConnectionPool.from_url(url)
         except (ValueError, RedisError) as error:
@@ -61,7 +56,7 @@ class Dialler:
         """A new connection, past its handshake; raises one of `UNREACHABLE`."""
         connection: AbstractConnection = self._pool.make_connection()
         try:
-            async with asyncio.timeout(2 * self._timeout_s):
+            async with asyncio.timeout(2 * self.timeout_s):
                 await connection.connect()
         except BaseException:
             await discard(connection)
@@ -69,10 +64,19 @@ class Dialler:
         return connection
 
 
+def transport_of(connection: AbstractConnection) -> asyncio.Transport | None:
+    """What the connection writes to, while it is one. redis-py has only a private name for it."""
+    writer = connection._writer
+    return None if writer is None else cast(asyncio.Transport, writer.transport)
+
+
 async def discard(connection: AbstractConnection) -> None:
-    """Close a connection without waiting for anything."""
+    """Close a connection at once: a polite end of TLS would wait for a server that may be dead."""
+    transport = transport_of(connection)
+    if transport is not None:
+        transport.abort()
     with contextlib.suppress(*UNREACHABLE):
-        await connection.disconnect(nowait=True)
+        await connection.disconnect()
 
 
 class Link(asyncio.Protocol):
@@ -88,16 +92,16 @@ class Link(asyncio.Protocol):
         on_replies: Callable[[list[Any]], None],
         on_lost: Callable[[], None],
     ) -> None:
-        # redis-py has no name for its transport that is not its own. Nothing else uses it.
-        self._transport: asyncio.Transport = connection._writer.transport  # type: ignore[union-attr, assignment]
+        transport = transport_of(connection)
+        if transport is None or transport.is_closing():
+            raise ConnectionError("the connection was lost after its handshake")
+        self._transport = transport
         self._connection = connection
         self._on_replies = on_replies
         self._on_lost: Callable[[], None] | None = on_lost
         self._reader = hiredis.Reader()
         self._closed = asyncio.get_running_loop().create_future()
-        self._transport.set_protocol(self)
-        if self._transport.is_closing():
-            raise ConnectionError("the connection was lost after its handshake")
+        transport.set_protocol(self)
 
     def write(self, data: bytes) -> None:
         """Send whole commands."""
@@ -113,7 +117,8 @@ class Link(asyncio.Protocol):
     async def aclose(self) -> None:
         """Wait until the socket is closed."""
         self.drop()
-        await discard(self._connection)
+        # It cannot wait itself: its own protocol hears nothing any more.
+        await self._connection.disconnect(nowait=True)
         if not self._closed.done():
             await asyncio.wait((self._closed,), timeout=1.0)
 
@@ -169,9 +174,10 @@ class Line:
 
     async def aclose(self) -> None:
         """Close the link and connect no more."""
-        if self._task is not None:
+        while self._task is not None and not self._task.done():
+            # Again and again: before Python 3.12 `wait_for`, which redis-py uses, may lose one.
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait((self._task,), timeout=0.1)
 
     async def _keep(self, link: Link) -> None:
         try:
@@ -189,6 +195,8 @@ class Line:
     async def _dial_again(self, failed: int) -> Link:
         while True:
             wait = _BACKOFF_S[min(failed, len(_BACKOFF_S) - 1)]
+            # Who waits for an answer must not be told that there is none while nobody asks.
+            wait = min(wait, self._dialler.timeout_s / 4)
             # Many processes lose Redis at the same moment; they need not come back at the same.
             await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
             try:

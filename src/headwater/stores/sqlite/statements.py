@@ -22,11 +22,10 @@ _SWEPT: Final = 64
 _RECORD: Final = "SELECT record, node FROM streams WHERE (expires IS NULL OR expires > ?)"
 # The row is inserted only where the stream is open, of this epoch, and ends at `prev`.
 _INSERT: Final = """
-INSERT INTO entries (number, epoch, seq, data)
-SELECT number, :epoch, :seq, :data FROM streams AS s
-WHERE stream = :stream AND expires IS NULL AND epoch = :epoch AND (:prev_epoch, :prev_seq) IS (
-    SELECT epoch, seq FROM entries
-    WHERE number = s.number ORDER BY epoch DESC, seq DESC LIMIT 1)
+INSERT INTO entries SELECT ?1, ?2, ?3, ?4
+WHERE EXISTS (SELECT 1 FROM streams WHERE number = ?1 AND expires IS NULL AND epoch = ?2)
+AND (?5, ?6) IS (
+    SELECT epoch, seq FROM entries WHERE number = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1)
 """
 _LAST: Final = """
 SELECT s.expires, s.epoch, e.epoch, e.seq, e.data
@@ -66,32 +65,33 @@ def prepare(connection: sqlite3.Connection, schema: str, boot: str, ttl_s: float
     connection.execute("COMMIT")
 
 
-def create(connection: sqlite3.Connection, record: Record, node: str) -> None:
-    """The row of a stream, open, in epoch 1."""
-    connection.execute(
+def create(connection: sqlite3.Connection, record: Record, node: str) -> int:
+    """The row of a stream, open, in epoch 1; its number."""
+    inserted = connection.execute(
         "INSERT INTO streams (stream, principal, label, record, node) VALUES (?, ?, ?, ?, ?)",
         (record.stream, record.principal, record.label, _encode(record), node),
     )
+    return inserted.lastrowid or 0
 
 
 def append(
     connection: sqlite3.Connection,
     stream: str,
+    number: int | None,
     prev: Position,
     last: Position,
     data: bytes,
     ends_in: float | None,
 ) -> Appended:
-    """The checked append; `ends_in` is after how many seconds a log that ends here expires."""
-    first = prev == START
-    values = {
-        "stream": stream,
-        "epoch": last.epoch,
-        "seq": last.seq,
-        "data": data,
-        "prev_epoch": None if first else prev.epoch,
-        "prev_seq": None if first else prev.seq,
-    }
+    """The checked append; `ends_in` is after how many seconds a log that ends here expires.
+
+    `number` is the stream's, where it is known.
+    """
+    if number is None:
+        row = connection.execute("SELECT number FROM streams WHERE stream = ?", (stream,))
+        [number] = row.fetchone() or (0,)
+    before = (None, None) if prev == START else (prev.epoch, prev.seq)
+    values = (number, last.epoch, last.seq, data, *before)
     if last <= prev or connection.execute(_INSERT, values).rowcount != 1:
         return _refusal(connection, stream, last, data)
     if ends_in is not None:

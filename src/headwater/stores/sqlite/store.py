@@ -47,6 +47,7 @@ class SqliteStore:
         self._ttl_s = ttl_s
         self._lease_s = lease_s
         self._writer: Worker | None = None
+        self._numbers: dict[str, int] = {}  # of the open streams that this process began
         self._channel: Channel | None = None
 
     async def open(self, on_note: OnNote) -> None:
@@ -60,11 +61,13 @@ class SqliteStore:
         self._writer = Worker(self._path)
         self._reader = Worker(self._path)
         self._keeper = Worker(self._path)
-        self._commits = Commits(self._writer)
+        self._here = connect(self._path, 0.0)
+        self._commits = Commits(self._writer, self._here)
         await self.beat()
 
     async def create(self, record: Record) -> None:
-        await self._commits.run(partial(sql.create, record=record, node=self.node))
+        number = await self._commits.run(partial(sql.create, record=record, node=self.node))
+        self._numbers[record.stream] = number
 
     def append(
         self,
@@ -76,11 +79,14 @@ class SqliteStore:
         done: Callable[[Appended], None],
     ) -> Appended | None:
         ends_in = self._ttl_s if closes else None
+        number = self._numbers.get(stream)
 
         def write(connection: sqlite3.Connection) -> Appended:
-            return sql.append(connection, stream, prev, last, data, ends_in)
+            return sql.append(connection, stream, number, prev, last, data, ends_in)
 
         def answer(result: Any) -> None:
+            if result != "ok" or closes:
+                self._numbers.pop(stream, None)
             done("failed" if isinstance(result, Exception) else result)
 
         self._commits.add(write, answer)
@@ -138,6 +144,7 @@ class SqliteStore:
             return
         for worker in (self._writer, self._reader, self._keeper):
             await worker.aclose()
+        self._here.close()
         if self._channel is not None:
             self._channel.close()
 
