@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -164,7 +165,7 @@ def test_openai_responses_events() -> None:
 
 
 def test_anthropic_events() -> None:
-    anthropic = pytest.importorskip("anthropic")
+    anthropic = importlib.import_module("anthropic")
 
     asked = {"model": "m", "max_tokens": 9, "messages": MESSAGES}
 
@@ -266,7 +267,7 @@ def test_objects_with_members_alone() -> None:
 
 
 def ai(content: Any = "", **members: Any) -> Any:
-    messages = pytest.importorskip("langchain_core.messages")
+    messages = importlib.import_module("langchain_core.messages")
     return messages.AIMessageChunk(content=content, id="run-1", **members)
 
 
@@ -311,7 +312,7 @@ def test_langchain_chunks() -> None:
 
 def test_langchain_whole_messages() -> None:
     """An agent's steps: a message with calls, what the tools said, what nobody is to be told."""
-    messages = pytest.importorskip("langchain_core.messages")
+    messages = importlib.import_module("langchain_core.messages")
     called = {"name": "weather", "args": {"a": 1}, "id": "c1", "type": "tool_call"}
     items = [
         messages.HumanMessage("Weather?"),
@@ -333,8 +334,8 @@ def test_langchain_whole_messages() -> None:
 
 
 def test_langchain_models_own_stream() -> None:
-    fakes = pytest.importorskip("langchain_core.language_models.fake_chat_models")
-    messages = pytest.importorskip("langchain_core.messages")
+    fakes = importlib.import_module("langchain_core.language_models.fake_chat_models")
+    messages = importlib.import_module("langchain_core.messages")
     model = fakes.GenericFakeChatModel(
         messages=iter([messages.AIMessage(content="Der Himmel ist")])
     )
@@ -349,7 +350,7 @@ def test_langchain_models_own_stream() -> None:
 
 
 def test_pydantic_ai_events() -> None:
-    m = pytest.importorskip("pydantic_ai.messages")
+    m = importlib.import_module("pydantic_ai.messages")
     items = [
         m.PartStartEvent(index=0, part=m.ThinkingPart(content="h")),
         m.PartDeltaEvent(index=0, delta=m.ThinkingPartDelta(content_delta="m")),
@@ -384,8 +385,8 @@ def test_pydantic_ai_events() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_pydantic_ai_agents_own_run() -> None:
     """A tool that runs, then the answer: calls, results, text and usage of a real agent."""
-    pydantic_ai = pytest.importorskip("pydantic_ai")
-    models = pytest.importorskip("pydantic_ai.models.test")
+    pydantic_ai = importlib.import_module("pydantic_ai")
+    models = importlib.import_module("pydantic_ai.models.test")
     agent = pydantic_ai.Agent(models.TestModel())
 
     @agent.tool_plain  # type: ignore[untyped-decorator]

@@ -213,6 +213,10 @@ def test_sampling_and_unknown_members(name: str, expected: dict[str, Any]) -> No
         ("gemini", {"presence_penalty": 1, "frequency_penalty": 0.5}, {"generationConfig": {"presencePenalty": 1, "frequencyPenalty": 0.5}}),
         ("gemini", {"reasoning_effort": "low"}, {"generationConfig": {"thinkingConfig": {"thinkingLevel": "low", "includeThoughts": True}}}),
         ("gemini", {"reasoning_effort": "none"}, {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}),
+        ("gemini", {"thinking": {"type": "enabled", "budget_tokens": 2000}}, {"generationConfig": {"thinkingConfig": {"thinkingBudget": 2000, "includeThoughts": True}}}),
+        ("gemini", {"thinking": {"type": "adaptive"}, "reasoning_effort": "high"}, {"generationConfig": {"thinkingConfig": {"thinkingLevel": "high", "includeThoughts": True}}}),
+        ("gemini", {"thinking": {"type": "disabled"}}, {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}),
+        ("ollama", {"thinking": {"type": "enabled", "budget_tokens": 2000}}, {"think": True}),
         ("gemini", {"response_format": {"type": "json_object"}}, {"generationConfig": {"responseMimeType": "application/json"}}),
         ("gemini", {"response_format": FORMAT}, {"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": SCHEMA}}),
         ("gemini", {"tools": [TOOL]}, {"tools": [{"functionDeclarations": [{"name": "weather", "description": "Now", "parametersJsonSchema": SCHEMA}]}]}),
@@ -380,6 +384,28 @@ def test_anthropic_gets_its_thoughts_back_before_its_calls() -> None:
     assert results["role"] == "user"
     assert results["content"][0]["tool_use_id"] == "toolu_1"
     assert results["content"][0]["content"] == [{"type": "text", "text": '{"celsius": 9.0}'}]
+
+
+def test_thoughts_between_tools_keep_their_places() -> None:
+    """Messages in a row are one, so each thought can be a message with its own signature."""
+
+    def thought(text: str, signature: str, **members: Any) -> dict[str, Any]:
+        kept = [{"provider": "anthropic", "part": "signature", "value": signature}]
+        return {"role": "assistant", "content": None, "reasoning_content": text, "provider_data": kept, **members}  # fmt: skip
+
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
+    messages = [thought("one", "S1", content="said"), thought("two", "S2", tool_calls=[call])]
+    [said] = asked("anthropic", messages)["messages"]
+    assert said["content"] == [
+        {"type": "thinking", "thinking": "one", "signature": "S1"},
+        {"type": "text", "text": "said"},
+        {"type": "thinking", "thinking": "two", "signature": "S2"},
+        {"type": "tool_use", "id": "c", "name": "f", "input": {}},
+    ]
+    both = thought("one two", "S1")
+    both["provider_data"] += thought("", "S2")["provider_data"]
+    [said] = asked("anthropic", [both])["messages"]
+    assert [block["thinking"] for block in said["content"]] == ["one two", ""]
 
 
 def test_gemini_gets_each_signature_back_on_its_part() -> None:

@@ -51,7 +51,7 @@ def content_body(request: GenerationRequest) -> dict[str, Any]:
     if stops := members.stops(_MAX_STOPS):
         config["stopSequences"] = stops
     _format(config, members.schema())
-    _think(config, members.effort())
+    _think(config, members.effort(), members.take("thinking"))
     if config:
         body["generationConfig"] = config
     _tools(body, members)
@@ -67,11 +67,22 @@ def _format(config: dict[str, Any], wanted: Schema | None) -> None:
         config["responseJsonSchema"] = wanted.schema
 
 
-def _think(config: dict[str, Any], effort: str | None) -> None:
+def _think(config: dict[str, Any], effort: str | None, thinking: Any) -> None:
+    """By OpenAI's member, or by Anthropic's, which counts in tokens as Gemini can."""
+    thoughts: dict[str, Any] = {}
+    match thinking:
+        case {"type": "disabled"}:
+            thoughts["thinkingBudget"] = 0
+        case {"type": "enabled", "budget_tokens": int(tokens)}:
+            thoughts = {"thinkingBudget": tokens, "includeThoughts": True}
+        case {"type": "adaptive"}:
+            thoughts["includeThoughts"] = True
     if effort == "none":
-        config["thinkingConfig"] = {"thinkingBudget": 0}
-    elif effort is not None:
-        config["thinkingConfig"] = {"thinkingLevel": effort, "includeThoughts": True}
+        thoughts = {"thinkingBudget": 0}
+    elif effort is not None:  # a level and a budget exclude each other
+        thoughts = {"thinkingLevel": effort, "includeThoughts": True}
+    if thoughts:
+        config["thinkingConfig"] = thoughts
 
 
 def _tools(body: dict[str, Any], members: Members) -> None:

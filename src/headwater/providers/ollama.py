@@ -174,6 +174,8 @@ def chat_body(request: GenerationRequest, model: str) -> dict[str, Any]:
     if (wanted := members.schema()) is not None:
         body["format"] = "json" if wanted.schema is None else wanted.schema
     members.into(body, {"think": "think", "keep_alive": "keep_alive"})
+    if isinstance(thinking := members.take("thinking"), dict):  # Anthropic's member
+        body["think"] = thinking.get("type") != "disabled"
     if (effort := members.effort()) is not None:
         levels: dict[str, Any] = {"none": False, "minimal": "low"}
         body["think"] = levels.get(effort, effort)
