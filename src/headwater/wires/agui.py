@@ -46,7 +46,7 @@ class RunFold(Fold):
         self._text = ""  # the id of the message that is open
         self._reasoning = ""  # that of the reasoning that is open
         self._parent = ""  # that of the message that calls belong to
-        self._kept: list[JSON] = []  # the provider data of the reasoning that is open
+        self._kept: dict[str, list[JSON]] = {}  # provider data, by the message that keeps it
         self._calls: list[str] = []  # those that are open
         self._steps: list[str] = []
         self._steps_begun = 0
@@ -133,10 +133,18 @@ class RunFold(Fold):
         return [*events, {"type": "REASONING_START", **message}, begin]
 
     def _keep(self, event: ev.ProviderData) -> list[JSON]:
-        """The client holds one value a message, the last that came: it is all of them."""
-        events = self._enter_reasoning()
-        self._kept.append(_kept(event))
-        value = {"entityId": self._reasoning, "encryptedValue": dump(self._kept).decode()}
+        """The client holds one value a message, the last that came: it is all of them.
+
+        It belongs to what is open or was said last, so that no message comes between a call and
+        its result.
+        """
+        entity, events = self._reasoning or self._parent, []
+        if not entity:
+            events = self._enter_reasoning()
+            entity = self._reasoning
+        kept = self._kept.setdefault(entity, [])
+        kept.append(_kept(event))
+        value = {"entityId": entity, "encryptedValue": dump(kept).decode()}
         return [*events, {"type": "REASONING_ENCRYPTED_VALUE", "subtype": "message", **value}]
 
     def _close(self) -> list[JSON]:
@@ -149,7 +157,6 @@ class RunFold(Fold):
             ends = ("REASONING_MESSAGE_END", "REASONING_END")
             events = [{"type": kind, **message} for kind in ends]
         self._text = self._reasoning = ""
-        self._kept = []
         return events
 
     # tools

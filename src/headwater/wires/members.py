@@ -93,10 +93,12 @@ def objects(value: Any, where: str) -> Iterator[tuple[str, JSON]]:
 
 
 def text_part(value: str) -> JSON:
+    """A part of a message that is text."""
     return {"type": "text", "text": value}
 
 
 def image_part(url: str, detail: Any = None) -> JSON:
+    """A part that is an image, at a URL or in a data URL."""
     image = {"url": url} if detail is None else {"url": url, "detail": detail}
     return {"type": "image_url", "image_url": image}
 
@@ -110,6 +112,7 @@ def content_of(parts: list[JSON]) -> str | list[JSON]:
 
 
 def tool_call(call: str, name: str, arguments: str) -> JSON:
+    """A call that the assistant has made."""
     return {"id": call, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 

@@ -167,15 +167,16 @@ class _Message:
 
     def __init__(self) -> None:
         self.parts: list[JSON] = []
+        self._text: JSON = {}
         self._tools: dict[str, JSON] = {}
 
     def add(self, chunk: JSON) -> None:
         kind = chunk["type"]
         if kind in ("text-start", "reasoning-start"):
-            text = {"type": kind.removesuffix("-start"), "text": "", "state": "done"}
-            self.parts.append(text)
+            self._text = {"type": kind.removesuffix("-start"), "text": "", "state": "done"}
+            self.parts.append(self._text)
         elif kind in ("text-delta", "reasoning-delta"):
-            self.parts[-1]["text"] += chunk["delta"]
+            self._text["text"] += chunk["delta"]  # other parts may stand behind it
         elif kind == "start-step":
             self.parts.append({"type": "step-start"})
         elif kind.startswith("tool-"):
