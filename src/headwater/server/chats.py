@@ -31,8 +31,8 @@ class Chats:
     def routes(self) -> list[Route]:
         """What Starlette routes."""
         return [
-            Route("/api/chat/{chat}/stream", self.read, methods=["GET"]),
-            Route("/api/chat/{chat}/stream", self.stop, methods=["DELETE"]),
+            Route("/api/chat/{chat:path}/stream", self.read, methods=["GET"]),
+            Route("/api/chat/{chat:path}/stream", self.stop, methods=["DELETE"]),
         ]
 
     async def read(self, request: Request) -> Response:
