@@ -5,6 +5,8 @@ Source: the API reference's "Get a model response" and "Cancel a response".
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,6 +24,8 @@ from headwater.streams import Opened
 from headwater.wires.openai_responses import WIRE
 
 _PREFIX: Final = "resp_"
+# A stop is a matter of one append; whoever cannot be reached is not waited for.
+_ENDS_S: Final = 5.0
 
 
 class Responses:
@@ -40,7 +44,7 @@ class Responses:
 
     async def read(self, request: Request) -> Response:
         """The response as it is now, or with `stream=true` its events after `starting_after`."""
-        record, tail = await self._found(request)
+        record, _ = await self._found(request)
         snapshot = await self._runtime().hub.snapshot(record)
         options = _options(record)
         if request.query_params.get("stream") not in ("true", "True", "1"):
@@ -61,7 +65,8 @@ class Responses:
         hub = self._runtime().hub
 
         async def begin() -> Opened:
-            return Opened(hub, record, hub.live(record, tail))
+            found, tail = await hub.find(record.stream, record.principal)  # as it is by now
+            return Opened(hub, found, hub.live(found, tail))
 
         return StreamResponse(begin, WIRE, options=options)
 
@@ -72,7 +77,9 @@ class Responses:
         live = hub.live(record, tail)
         await hub.stop(record.stream, record.principal)
         if live is not None:
-            await live.ended()
+            with live.held(), contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ENDS_S):
+                    await live.ended()
         return json_response(WIRE.whole(await hub.snapshot(record), _options(record)))
 
     async def _found(self, request: Request) -> tuple[Record, Tail]:

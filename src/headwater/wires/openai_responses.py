@@ -26,6 +26,11 @@ _INCOMPLETE: Final = {
     "content-filter": "content_filter",
     "cancelled": "cancelled",
 }
+_TEXT: Final = (
+    b"%sevent: response.output_text.delta\n"
+    b'data: {"type":"response.output_text.delta","sequence_number":%d,%s,"delta":%s,'
+    b'"logprobs":[]}\n\n'
+)
 # Members that SDKs take for granted, where the request said nothing of them.
 _DEFAULTS: Final[JSON] = {
     "instructions": None,
@@ -66,6 +71,11 @@ class ResponsesFold(Fold):
         self.count = 0
 
     def step(self, event: ev.Event, payload: bytes, id_line: bytes) -> bytes:
+        place = self._items.text_place
+        if type(event) is ev.TextDelta and place and self.count > self._after:
+            self._items.say_more(event.text)
+            self.count += 1
+            return _TEXT % (id_line, self.count - 1, place, dump(event.text))
         frames = []
         for kind, members in self._members(event):
             if self.count > self._after:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headwater.wires.base import JSON
+from headwater.wires.base import JSON, dump
 
 #: An event: its type, and its members without type and number.
 Said = list[tuple[str, JSON]]
@@ -24,6 +24,8 @@ class Items:
         self._calls: dict[str, int] = {}  # of the calls that are open
         self._pieces: list[str] = []  # of the text that is open
         self._arguments: dict[str, list[str]] = {}
+        #: Where a piece of text goes, as JSON without its brackets; empty unless text is open.
+        self.text_place = b""
 
     @property
     def done(self) -> list[JSON]:
@@ -40,6 +42,10 @@ class Items:
         if kind == "output_text":
             delta["logprobs"] = []
         return [*said, (f"response.{kind}.delta", delta)]
+
+    def say_more(self, piece: str) -> None:
+        """A piece of the text that is open, for whoever has its place."""
+        self._pieces.append(piece)
 
     def cite(self, url: str, title: str | None) -> Said:
         """A page that the text up to here rests on."""
@@ -71,13 +77,17 @@ class Items:
             return said
         said += self._close_part()
         parts.append(_empty_part(kind))
-        place = {**self._place("content_index"), "part": _copied(parts[-1])}
-        return [*said, ("response.content_part.added", place)]
+        place = self._place("content_index")
+        if kind == "output_text":
+            self.text_place = dump(place)[1:-1]
+        added = {**place, "part": _copied(parts[-1])}
+        return [*said, ("response.content_part.added", added)]
 
     def _close_part(self) -> Said:
         parts = self._item["content"]
         if not parts:
             return []
+        self.text_place = b""
         part, place = parts[-1], self._place("content_index")
         member = "text" if part["type"] == "output_text" else "refusal"
         part[member] = "".join(self._pieces)
