@@ -73,7 +73,7 @@ class ResponsesFold(Fold):
     def step(self, event: ev.Event, payload: bytes, id_line: bytes) -> bytes:
         place = self._items.text_place
         if type(event) is ev.TextDelta and place and self.count > self._after:
-            self._items.say_more(event.text)
+            self._items.pieces.append(event.text)
             self.count += 1
             return _TEXT % (id_line, self.count - 1, place, dump(event.text))
         frames = []

@@ -22,7 +22,8 @@ class Items:
         self._items: list[JSON] = []
         self._current: int | None = None  # of the message or the reasoning that is open
         self._calls: dict[str, int] = {}  # of the calls that are open
-        self._pieces: list[str] = []  # of the text that is open
+        #: Of the text that is open; whoever says more of it at its place adds to them.
+        self.pieces: list[str] = []
         self._arguments: dict[str, list[str]] = {}
         #: Where a piece of text goes, as JSON without its brackets; empty unless text is open.
         self.text_place = b""
@@ -37,21 +38,17 @@ class Items:
     def say(self, kind: str, piece: str) -> Said:
         """A piece of text or of a refusal."""
         said = self._enter_part(kind)
-        self._pieces.append(piece)
+        self.pieces.append(piece)
         delta: JSON = {**self._place("content_index"), "delta": piece}
         if kind == "output_text":
             delta["logprobs"] = []
         return [*said, (f"response.{kind}.delta", delta)]
 
-    def say_more(self, piece: str) -> None:
-        """A piece of the text that is open, for whoever has its place."""
-        self._pieces.append(piece)
-
     def cite(self, url: str, title: str | None) -> Said:
         """A page that the text up to here rests on."""
         said = self._enter_part("output_text")
         part = self._item["content"][-1]
-        here = sum(map(len, self._pieces))
+        here = sum(map(len, self.pieces))
         annotation = {
             "type": "url_citation",
             "start_index": here,
@@ -90,8 +87,8 @@ class Items:
         self.text_place = b""
         part, place = parts[-1], self._place("content_index")
         member = "text" if part["type"] == "output_text" else "refusal"
-        part[member] = "".join(self._pieces)
-        self._pieces = []
+        part[member] = "".join(self.pieces)
+        self.pieces = []
         whole: JSON = {**place, member: part[member]}
         if member == "text":
             whole["logprobs"] = []
@@ -111,7 +108,7 @@ class Items:
             self._item["summary"].append(part)
             place = {**self._place("summary_index"), "part": dict(part)}
             said.append(("response.reasoning_summary_part.added", place))
-        self._pieces.append(piece)
+        self.pieces.append(piece)
         delta = {**self._place("summary_index"), "delta": piece}
         return [*said, ("response.reasoning_summary_text.delta", delta)]
 
@@ -128,8 +125,8 @@ class Items:
         if not self._item["summary"]:
             return []
         part, place = self._item["summary"][-1], self._place("summary_index")
-        part["text"] = "".join(self._pieces)
-        self._pieces = []
+        part["text"] = "".join(self.pieces)
+        self.pieces = []
         return [
             ("response.reasoning_summary_text.done", {**place, "text": part["text"]}),
             ("response.reasoning_summary_part.done", {**place, "part": part}),
