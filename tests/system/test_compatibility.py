@@ -43,7 +43,7 @@ CLIENTS: Final = Path(__file__).parent / "clients"
 DOCUMENT: Final = ROOT / "docs" / "compatibility.md"
 
 TOKENS = ["Ray", "leigh ", "scat", "tering ", "🌊", "."]
-PROMPTS = {"stream": "tokens", "error before": "limited", "error inside": "inside", "stop": "stall", "silence": "silence", "resume": "tokens"}  # fmt: skip
+PROMPTS = {"stream": "tokens", "error before": "limited", "error inside": "inside", "stop": "stall", "silence": "silence", "resume": "tokens", "tools": "tools"}  # fmt: skip
 ANSWERS: dict[str, Answer] = {
     "tokens": chat(TOKENS, gap_s=0.1),
     "stall": Answer([chunk({"content": "a"}), STALL]),
@@ -52,7 +52,19 @@ ANSWERS: dict[str, Answer] = {
     "inside": Answer(
         [chunk({"content": "a"}), 0.1, data_event({"error": {"message": "overloaded"}}), DONE]
     ),
-}
+    "tools": Answer(
+        [
+            chunk({"reasoning_content": "Hm."}),
+            chunk({"content": "Looking. "}),
+            chunk({"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "weather", "arguments": ""}}]}),
+            chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"city":"Zü'}}]}),
+            chunk({"tool_calls": [{"index": 0, "function": {"arguments": 'rich"}'}}]}),
+            chunk({}, "tool_calls"),
+            DONE,
+        ]
+    ),
+    "rain in Zürich": chat(["It ", "rains."]),
+}  # fmt: skip
 
 #: Clients: what they are called, the package that has the version, how they are run, their wire.
 NODE: Final = {
@@ -93,12 +105,15 @@ which fails when it sees anything else. A cell holds how the client says the ans
 | stop | sees the stream end that somebody has stopped; the provider is freed |
 | silence | notices nothing of heartbeats |
 | resume | goes on after a cut, each piece once, without a second generation |
+| tools | is given a call, answers it, and is given what the model says then |
 
 """
 NOTES: Final = """
 ¹ The client cannot go on: its protocol knows no way to. The stream is there: `GET
 /v1/streams/{id}?wire=…` with `Last-Event-ID` has the rest, in the client's wire; `Headwater-On-Disconnect`
 lets it run on meanwhile. The id is in the header `Headwater-Stream`.
+
+² The plain wire is text; calls are in the others.
 """
 
 SAW: dict[tuple[str, str], str] = {}
@@ -152,6 +167,9 @@ def judged(seen: dict[str, Any], cell: str, client: str) -> str:
     if cell == "stop":
         assert (seen["text"], seen["pieces"]) == ("a", 1)
         return str(seen["end"])
+    if cell == "tools":
+        assert seen["text"] == "Looking. It rains."
+        return str(seen["end"])
     whole = ["a", "b"] if cell == "silence" else TOKENS
     assert (seen["text"], seen["pieces"]) == ("".join(whole), len(whole))
     if cell == "resume":
@@ -166,6 +184,9 @@ def tried(
     if cell == "resume" and RESUMES[client] is None:
         SAW[row, cell] = "no¹"
         return
+    if cell == "tools" and client in ("curl", "fetch-event-source", "EventSource"):
+        SAW[row, cell] = "no²"
+        return
     before = len(upstream.posts)
     seen = run()
     SAW[row, cell] = judged(seen, cell, client)
@@ -174,6 +195,16 @@ def tried(
         upstream.wait(lambda: asked.hung_up_at is not None, 5)
     if cell == "resume":
         assert len(upstream.posts) == before + 1
+    if cell == "tools":
+        assert len(upstream.posts) == before + 2
+        sent = upstream.posts[-1].json
+        assert [message["role"] for message in sent["messages"]] == ["user", "assistant", "tool"]
+        _, said, result = sent["messages"]
+        [call] = said["tool_calls"]
+        assert said["content"] == "Looking. "
+        assert json.loads(call["function"]["arguments"]) == {"city": "Zürich"}
+        assert call["id"] == result["tool_call_id"] == "c1"
+        assert sent["tools"][0]["function"]["name"] == "weather"
 
 
 @pytest.mark.parametrize("client", NODE)

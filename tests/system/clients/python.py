@@ -36,7 +36,10 @@ def ask(client: str, cell: str, prompt: str, base: str) -> Seen:
     """What the client sees of the answer to `prompt`."""
     seen = Seen()
     try:
-        CLIENTS[client](seen, cell, prompt, base)
+        if cell == "tools":
+            TURNS[client](seen, prompt, base)
+        else:
+            CLIENTS[client](seen, cell, prompt, base)
     except (openai.OpenAIError, anthropic.AnthropicError, RefusedError) as error:
         status = getattr(error, "status_code", None)
         name = getattr(error, "shown", type(error).__name__)
@@ -163,4 +166,83 @@ CLIENTS: dict[str, Callable[[Seen, str, str, str], None]] = {
     "openai responses": openai_responses,
     "anthropic": anthropic_messages,
     "curl": curl,
+}
+
+
+# Two turns: the model calls a tool, the client answers it, the model goes on.
+
+PARAMETERS: dict[str, object] = {"type": "object", "properties": {"city": {"type": "string"}}}
+
+
+def _weather(arguments: Any) -> str:
+    return f"rain in {arguments['city']}"
+
+
+def chat_turns(seen: Seen, prompt: str, base: str) -> None:
+    function: Any = {"name": "weather", "parameters": PARAMETERS}
+    messages: list[Any] = [{"role": "user", "content": prompt}]
+    with openai.OpenAI(base_url=f"{base}/v1", api_key="x", max_retries=0) as client:
+        for _ in range(2):
+            with client.chat.completions.stream(
+                model="m", messages=messages, tools=[{"type": "function", "function": function}]
+            ) as stream:
+                for event in stream:
+                    if event.type == "content.delta":
+                        seen.piece(event.delta)
+                message = stream.get_final_completion().choices[0].message
+            messages.append(message.to_dict())
+            for call in message.tool_calls or ():
+                content = _weather(json.loads(call.function.arguments))
+                messages.append({"role": "tool", "tool_call_id": call.id, "content": content})
+    seen.end = "`tool_calls`"
+
+
+def responses_turns(seen: Seen, prompt: str, base: str) -> None:
+    tool: Any = {"type": "function", "name": "weather", "parameters": PARAMETERS, "strict": False}
+    items: list[Any] = [{"role": "user", "content": prompt}]
+    with openai.OpenAI(base_url=f"{base}/v1", api_key="x", max_retries=0) as client:
+        for _ in range(2):
+            with client.responses.stream(model="m", input=items, tools=[tool]) as stream:
+                for event in stream:
+                    if event.type == "response.output_text.delta":
+                        seen.piece(event.delta)
+                output = stream.get_final_response().output
+            items += [item.to_dict() for item in output]
+            for item in output:
+                if item.type == "function_call":
+                    answer = {
+                        "call_id": item.call_id,
+                        "output": _weather(json.loads(item.arguments)),
+                    }
+                    items.append({"type": "function_call_output", **answer})
+    seen.end = "`function_call`"
+
+
+def messages_turns(seen: Seen, prompt: str, base: str) -> None:
+    tool: anthropic.types.ToolParam = {"name": "weather", "input_schema": PARAMETERS}
+    said: list[Any] = [{"role": "user", "content": prompt}]
+    with anthropic.Anthropic(base_url=base, api_key="x", max_retries=0) as client:
+        for _ in range(2):
+            with client.messages.stream(
+                model="m", max_tokens=9, messages=said, tools=[tool]
+            ) as stream:
+                for text in stream.text_stream:
+                    seen.piece(text)
+                content = stream.get_final_message().content
+            results = [
+                {"type": "tool_result", "tool_use_id": block.id, "content": _weather(block.input)}
+                for block in content
+                if block.type == "tool_use"
+            ]
+            said += [
+                {"role": "assistant", "content": content},
+                {"role": "user", "content": results},
+            ]
+    seen.end = "`tool_use`"
+
+
+TURNS: dict[str, Callable[[Seen, str, str], None]] = {
+    "openai chat": chat_turns,
+    "openai responses": responses_turns,
+    "anthropic": messages_turns,
 }

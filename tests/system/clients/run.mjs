@@ -5,7 +5,7 @@ import { Chat } from "@ai-sdk/react";
 import { HttpAgent } from "@ag-ui/client";
 import Anthropic from "@anthropic-ai/sdk";
 import { fetchEventSource } from "@microsoft/fetch-event-source";
-import { DefaultChatTransport } from "ai";
+import { DefaultChatTransport, lastAssistantMessageIsCompleteWithToolCalls } from "ai";
 import OpenAI from "openai";
 
 const [name, cell, base] = process.argv.slice(2);
@@ -14,6 +14,7 @@ const PROMPTS = {
   "error inside": "inside",
   stop: "stall",
   silence: "silence",
+  tools: "tools",
 };
 const prompt = PROMPTS[cell] ?? "tokens";
 const refused = cell === "error before";
@@ -215,8 +216,110 @@ const CLIENTS = {
   },
 };
 
+const parameters = { type: "object", properties: { city: { type: "string" } } };
+const description = "The weather in a city";
+const weather = ({ city }) => `rain in ${city}`;
+
+// Two turns: the model calls a tool, the client answers it, the model goes on.
+const TURNS = {
+  async "openai chat"() {
+    const tool = { name: "weather", description, parameters, parse: JSON.parse, function: weather };
+    const runner = openai().chat.completions.runTools({
+      model: "m",
+      messages,
+      stream: true,
+      tools: [{ type: "function", function: tool }],
+    });
+    runner.on("content", (text) => void piece(text));
+    await runner.finalContent();
+    seen.end = "`runTools`";
+  },
+
+  async "openai responses"() {
+    const client = openai();
+    const tools = [{ type: "function", name: "weather", description, parameters, strict: false }];
+    const input = [{ role: "user", content: prompt }];
+    for (let turn = 0; turn < 2; turn++) {
+      const stream = client.responses.stream({ model: "m", input, tools });
+      stream.on("response.output_text.delta", ({ delta }) => void piece(delta));
+      const { output } = await stream.finalResponse();
+      input.push(...output);
+      for (const call of output.filter((item) => item.type === "function_call")) {
+        const answer = weather(JSON.parse(call.arguments));
+        input.push({ type: "function_call_output", call_id: call.call_id, output: answer });
+      }
+    }
+    seen.end = "`function_call`";
+  },
+
+  async anthropic() {
+    const client = new Anthropic({ baseURL: base, apiKey: "x", maxRetries: 0, fetch: watching });
+    const tools = [{ name: "weather", description, input_schema: parameters }];
+    const said = [...messages];
+    for (let turn = 0; turn < 2; turn++) {
+      const stream = client.messages.stream({ model: "m", max_tokens: 9, messages: said, tools });
+      stream.on("text", (text) => void piece(text));
+      const { content } = await stream.finalMessage();
+      const results = content
+        .filter((block) => block.type === "tool_use")
+        .map(({ id, input }) => ({
+          type: "tool_result",
+          tool_use_id: id,
+          content: weather(input),
+        }));
+      said.push({ role: "assistant", content }, { role: "user", content: results });
+    }
+    seen.end = "`tool_use`";
+  },
+
+  async useChat() {
+    const tool = { type: "function", function: { name: "weather", description, parameters } };
+    const body = { model: "m", tools: [tool] };
+    const transport = new DefaultChatTransport({ api: `${base}/api/chat`, body, fetch: watching });
+    const over = { text: "" };
+    const chat = new Chat({
+      id: "tools",
+      transport,
+      sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithToolCalls,
+      onToolCall({ toolCall: { toolName, toolCallId, input } }) {
+        void chat.addToolOutput({ tool: toolName, toolCallId, output: weather(input) });
+      },
+    });
+    await chat.sendMessage({ text: prompt });
+    for (let waited = 0; waited < 100 && !over.text.endsWith("."); waited++) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      const parts = chat.messages.slice(1).flatMap((message) => message.parts);
+      const texts = parts.filter((part) => part.type === "text").map((part) => part.text);
+      over.text = texts.length > 1 ? texts.join("") : "";
+    }
+    if (chat.messages.length !== 2) throw new Error("the answer is not one message");
+    Object.assign(seen, over, { end: "`onToolCall`" });
+  },
+
+  async "ag-ui"() {
+    const agent = new HttpAgent({
+      url: `${base}/agui`,
+      threadId: "t",
+      fetch: watching,
+      initialMessages: [{ id: "u", role: "user", content: prompt }],
+    });
+    const tools = [{ name: "weather", description, parameters }];
+    for (let turn = 0; turn < 2; turn++) {
+      await agent.runAgent(
+        { tools, forwardedProps: { model: "m" } },
+        { onTextMessageContentEvent: ({ event }) => piece(event.delta) },
+      );
+      for (const call of agent.messages.at(-1).toolCalls ?? []) {
+        const content = weather(JSON.parse(call.function.arguments));
+        agent.addMessage({ id: `r${turn}`, role: "tool", toolCallId: call.id, content });
+      }
+    }
+    seen.end = "`toolCalls`";
+  },
+};
+
 try {
-  await CLIENTS[name]();
+  await (cell === "tools" ? TURNS : CLIENTS)[name]();
 } catch (error) {
   const { name: kind, constructor, status = null, message } = error;
   seen.error = { name: kind === "Error" ? constructor.name : kind, status, message };
