@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -288,3 +289,34 @@ def test_a_stream_begun_elsewhere_is_read_in_the_ui_s_wire(w: World) -> None:
     assert body.endswith(b"data: [DONE]\n\n")
     named = ask(w.port, f"/v1/streams/{reader.stream}?wire=agui", headers=ANN).body
     assert b'"threadId":"t","runId":"r"' in named, "the request's own names"
+
+
+# other processes
+
+
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+def test_another_process_resumes_and_stops(store: str, tmp_path: Path) -> None:
+    url = empty_redis() if store == "redis" else f"sqlite:///{tmp_path / 's.db'}"
+    with (
+        Upstream(ANSWERS["stall"]) as upstream,
+        serving("--upstream", upstream.url, "--store", url, cwd=tmp_path) as one,
+        serving("--upstream", upstream.url, "--store", url, cwd=tmp_path) as two,
+    ):
+        here, there = World(upstream, one.port), World(upstream, two.port)
+        chat_ = here.post("ui", "stall", {})
+        again = there.get("/api/chat/chat/stream", {})
+        assert b'"a"' in again.until(b'"a"')
+        assert ask(two.port, "/api/chat/chat/stream", method="DELETE").status == 204
+        assert b'{"type":"abort"' in again.rest()
+        assert b'{"type":"abort"' in chat_.rest()
+
+        reader = here.post("responses", "stall", {})
+        reader.until(b'"a"')
+        name = f"resp_{reader.stream}"
+        rest = there.get(f"/v1/responses/{name}?stream=true&starting_after=4", {})
+        answer = ask(two.port, f"/v1/responses/{name}/cancel", b"{}", method="POST")
+        assert answer.json["incomplete_details"] == {"reason": "cancelled"}
+        assert b"event: response.incomplete" in rest.rest()
+        assert b"event: response.incomplete" in reader.rest()
+        for asked in upstream.posts:
+            upstream.wait(lambda asked=asked: asked.hung_up_at is not None, 5)  # type: ignore[misc]
