@@ -34,7 +34,7 @@ def test_the_public_names() -> None:
     assert methods == {
         "aclose", "asgi", "asked", "bridge", "models", "response", "runtime", "serve", "stream",
     }  # fmt: skip
-    assert list(WIRES) == ["native", "plain", "openai"]
+    assert list(WIRES) == ["native", "plain", "openai", "responses", "anthropic", "ui", "agui"]
 
 
 def test_every_module_and_public_name_has_its_sentence() -> None:

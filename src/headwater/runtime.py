@@ -17,13 +17,19 @@ from headwater.stores.memory import MemoryStore
 from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, Stream
 from headwater.upstream import Pool
+from headwater.wires.agui import WIRE as AGUI
+from headwater.wires.anthropic import WIRE as ANTHROPIC
 from headwater.wires.base import OnDisconnect, Wire
 from headwater.wires.native import WIRE as NATIVE
 from headwater.wires.openai_chat import WIRE as OPENAI
+from headwater.wires.openai_responses import WIRE as RESPONSES
 from headwater.wires.plain import WIRE as PLAIN
+from headwater.wires.ui import WIRE as UI
 
 #: Every wire by the name that `?wire=` and `wire=` take.
-WIRES: Final[dict[str, Wire]] = {wire.name: wire for wire in (NATIVE, PLAIN, OPENAI)}
+WIRES: Final[dict[str, Wire]] = {
+    wire.name: wire for wire in (NATIVE, PLAIN, OPENAI, RESPONSES, ANTHROPIC, UI, AGUI)
+}
 
 #: The model of a stream that a generator of the user's own writes.
 OWN_MODEL: Final = "generator"

@@ -43,6 +43,8 @@ class Snapshot:
         self.usage: ev.Usage | None = None
         self.timing: ev.Timing | None = None
         self.error: Failure | None = None
+        #: All between the first event and the terminal one, for wires that say it in order.
+        self.events: list[ev.Event] = []
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
@@ -84,6 +86,8 @@ class Snapshot:
     def add(self, event: ev.Event, position: Position) -> None:
         """Take in the next event of the log, which stands at `position`."""
         self.position = position
+        if not isinstance(event, ev.StreamStart | ev.Terminal):
+            self.events.append(event)
         match event:
             case ev.TextDelta(text):
                 self._text.append(text)

@@ -88,7 +88,7 @@ class StreamResponse(Response):
     async def _before_head(self, opened: Opened, gone: asyncio.Future[None]) -> Response | None:
         """What is sent instead of a stream: the whole answer, or the status of an early failure."""
         if self._whole:
-            whole = await _unless(gone, opened.whole(self._wire))
+            whole = await _unless(gone, opened.whole(self._wire, self._options))
             return None if whole is None else json_response(whole)
         if self._wire.waits_for_first and self._after == START:
             await _unless(gone, opened.before_head(self._wire))

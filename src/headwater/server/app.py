@@ -24,7 +24,7 @@ from headwater.errors import HeadwaterError, RequestError
 from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator, Owner
 from headwater.server.guards import check_host, check_site
-from headwater.server.routes import Routes
+from headwater.server.routes import GENERATING, Routes
 from headwater.settings import Settings
 from headwater.wires.base import Wire
 
@@ -46,6 +46,7 @@ _PAGE_HEADERS: Final = {
     "Cache-Control": "no-cache",
 }
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SPOKEN: Final = dict(GENERATING)
 _EXPOSED: Final = ["Headwater-Stream", "X-Request-Id", "Retry-After"]
 _ALLOWED: Final = ["Last-Event-ID", "Idempotency-Key", "Headwater-On-Disconnect"]
 
@@ -108,6 +109,8 @@ class App:
                 headers = message["headers"] = list(message.get("headers", ()))
                 if not any(name == b"x-request-id" for name, _ in headers):
                     headers.append((b"x-request-id", request_id.encode()))
+                if path == "/v1/messages":  # Anthropic's SDKs look for it there
+                    headers.append((b"request-id", request_id.encode()))
             await send(message)
 
         try:
@@ -142,7 +145,7 @@ def _path(scope: Scope) -> str:
 
 
 def _wire_of(path: str) -> Wire:
-    return WIRES["openai" if path == "/v1/chat/completions" else "native"]
+    return _SPOKEN.get(path, WIRES["native"])
 
 
 def _request_id(headers: Headers) -> str:

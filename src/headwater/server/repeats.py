@@ -23,6 +23,8 @@ _LOOK_S: Final = 0.02
 _LOOKED_AT: Final = 100
 _LONGEST_KEY: Final = 255
 
+Spoken = tuple[str, tuple[Any, ...]]
+
 
 def label_of(principal: str | None, path: str, body: bytes) -> str:
     """What the streams of the same caller, path and body have in common."""
@@ -31,16 +33,26 @@ def label_of(principal: str | None, path: str, body: bytes) -> str:
     return digest.hexdigest()
 
 
+def chat_label(principal: str | None, chat: str) -> str:
+    """What the streams of a chat have in common, in place of their body."""
+    # No path has a NUL in it.
+    return label_of(principal, "/api/chat\0", chat.encode(errors="replace"))
+
+
 async def resumed(
-    hub: Hub, label: str, principal: str | None, after: Position
+    hub: Hub, label: str, principal: str | None, after: Position, spoken: Spoken
 ) -> tuple[Record, Position] | None:
     """The newest stream with this label that has the position, and where to read on.
+
+    `spoken` is the request's wire with its options: those of a chat tell its requests apart.
 
     At its end its terminal event is read again: the caller's client repeats its POST until it has
     seen one. None when there is no such stream.
     """
     await hub.open()
     for record in await hub.store.labelled(label, _LOOKED_AT):
+        if record.spoken != spoken:
+            continue
         try:
             _, tail = await hub.find(record.stream, principal)
             await hub.check_position(record, after, tail)

@@ -20,8 +20,10 @@ from headwater.position import START, Position
 from headwater.runtime import WIRES, Runtime
 from headwater.server import sessions
 from headwater.server.auth import Authenticator
+from headwater.server.chats import Chats
 from headwater.server.guards import json_object, read_body
-from headwater.server.repeats import Claim, label_of, nothing_to_resume, resumed
+from headwater.server.repeats import Claim, chat_label, label_of, nothing_to_resume, resumed
+from headwater.server.responses import Responses
 from headwater.settings import Settings
 from headwater.stores.base import Record
 from headwater.streams import Opened
@@ -35,6 +37,17 @@ _LISTED: Final = 100
 _MAX_GRACE_S: Final = 86_400.0
 # A key is a line of text.
 _MAX_SESSION_BYTES: Final = 8 * 1024
+
+#: Where a stream is begun, and in which wire.
+GENERATING: Final = (
+    ("/stream", WIRES["plain"]),
+    ("/v1/streams", WIRES["native"]),
+    ("/v1/chat/completions", WIRES["openai"]),
+    ("/v1/responses", WIRES["responses"]),
+    ("/v1/messages", WIRES["anthropic"]),
+    ("/api/chat", WIRES["ui"]),
+    ("/agui", WIRES["agui"]),
+)
 
 
 class Routes:
@@ -50,9 +63,9 @@ class Routes:
     def routes(self) -> list[Route]:
         """What Starlette routes."""
         return [
-            Route("/stream", Generating(self, WIRES["plain"]), methods=["POST"]),
-            Route("/v1/streams", Generating(self, WIRES["native"]), methods=["POST"]),
-            Route("/v1/chat/completions", Generating(self, WIRES["openai"]), methods=["POST"]),
+            *(Route(path, Generating(self, wire), methods=["POST"]) for path, wire in GENERATING),
+            *Responses(self._runtime, self._auth).routes(),
+            *Chats(self._runtime, self._auth).routes(),
             Route("/v1/streams", self.list_streams, methods=["GET"]),
             Route("/v1/streams/{stream}", self.read, methods=["GET"]),
             Route("/v1/streams/{stream}", self.stop, methods=["DELETE"]),
@@ -77,6 +90,8 @@ class Routes:
         on_disconnect = _on_disconnect(request, "cancel" if whole else wire.on_disconnect)
         runtime, path = self._runtime(), request.url.path
         label = label_of(principal, path, raw)
+        if wire.name == "ui" and "id" in body:
+            label = chat_label(principal, body["id"])
         position = request.headers.get("last-event-id")
         if position and not whole:
             return await _resume(runtime, wire, options, label, principal, position)
@@ -209,7 +224,9 @@ async def _resume(
     position: str,
 ) -> Response:
     """A POST with `Last-Event-ID`: whoever repeats a request wants the rest of its answer."""
-    found = await resumed(runtime.hub, label, principal, Position.parse(position))
+    found = await resumed(
+        runtime.hub, label, principal, Position.parse(position), (wire.name, options)
+    )
     if found is None:
         return Response(nothing_to_resume(wire, options), headers=stream_headers(wire))
     record, after = found

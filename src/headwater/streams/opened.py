@@ -40,7 +40,7 @@ class Opened(msgspec.Struct, frozen=True):
             if running.failure is not None and running.feed.position.seq <= 2:
                 raise running.failure
 
-    async def whole(self, wire: Wire) -> JSON:
+    async def whole(self, wire: Wire, options: tuple[Any, ...] = ()) -> JSON:
         """The answer to `stream: false`, when it is whole; `HeadwaterError` when it failed."""
         if self.running is not None:
             await self.running.ended()
@@ -50,7 +50,7 @@ class Opened(msgspec.Struct, frozen=True):
         if snapshot.error is not None:
             error = snapshot.error
             raise HeadwaterError(error.code, error.message, retryable=error.retryable)
-        return wire.whole(snapshot)
+        return wire.whole(snapshot, options)
 
     def reader(
         self, wire: Wire, options: tuple[Any, ...], after: Position

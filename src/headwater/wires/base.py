@@ -86,7 +86,7 @@ class Wire(Protocol):
     def fold(self, options: tuple[Any, ...] = ()) -> Fold:
         """A fold at the start of a log."""
 
-    def whole(self, snapshot: Snapshot) -> JSON:
+    def whole(self, snapshot: Snapshot, options: tuple[Any, ...] = ()) -> JSON:
         """The answer to `stream: false`."""
 
     def error(self, error: HeadwaterError, request_id: str) -> JSON:
@@ -94,6 +94,13 @@ class Wire(Protocol):
 
 
 PING = b": ping\n"
+
+
+def spoken(id_line: bytes, frames: Sequence[bytes]) -> bytes:
+    """The frames of one event, of which the last has its id."""
+    if not frames:
+        return b""
+    return b"%s%s%s" % (b"".join(frames[:-1]), id_line, frames[-1])
 
 
 def error_body(error: HeadwaterError, request_id: str) -> JSON:

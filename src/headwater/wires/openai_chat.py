@@ -141,7 +141,7 @@ class ChatWire:
     def fold(self, options: tuple[Any, ...] = ()) -> Fold:
         return ChatFold(*options or (False,))
 
-    def whole(self, snapshot: Snapshot) -> JSON:
+    def whole(self, snapshot: Snapshot, options: tuple[Any, ...] = ()) -> JSON:
         message: JSON = {
             "role": "assistant",
             "content": snapshot.text or (None if snapshot.tool_calls else ""),

@@ -40,5 +40,5 @@ class PromptWire:
     def error(self, error: HeadwaterError, request_id: str) -> JSON:
         return error_body(error, request_id)
 
-    def whole(self, snapshot: Snapshot) -> JSON:
+    def whole(self, snapshot: Snapshot, options: tuple[Any, ...] = ()) -> JSON:
         return snapshot.describe()

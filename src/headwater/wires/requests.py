@@ -28,14 +28,7 @@ def chat_request(body: dict[str, Any], messages: Any, *, stream: bool = True) ->
 
     `stream` is what a body means that does not say.
     """
-    for name in _REFUSED:
-        if name in body:
-            raise RequestError(
-                f"{name} is not accepted from a client: upstreams are configured on the server.",
-                param=name,
-            )
-    if body.get("n") not in (None, 1) or body.get("n") is True:
-        raise RequestError("n must be 1: one request makes one stream.", param="n")
+    check_refused(body)
     _check_numbers(body)
     options = {k: v for k, v in body.items() if k not in ("model", "messages", "prompt", "stream")}
     said = optional(body, "stream", bool)
@@ -45,6 +38,30 @@ def chat_request(body: dict[str, Any], messages: Any, *, stream: bool = True) ->
         options=options,
         stream=stream if said is None else said,
     )
+
+
+def check_refused(body: dict[str, Any]) -> None:
+    """What no wire takes."""
+    for name in _REFUSED:
+        if name in body:
+            raise RequestError(
+                f"{name} is not accepted from a client: upstreams are configured on the server.",
+                param=name,
+            )
+    if body.get("n") not in (None, 1) or body.get("n") is True:
+        raise RequestError("n must be 1: one request makes one stream.", param="n")
+
+
+def translated(
+    body: dict[str, Any], messages: list[Message], options: dict[str, Any], *, stream: bool
+) -> GenerationRequest:
+    """A request that was asked for in another shape, now in OpenAI's.
+
+    Model and stream are those of the body; `stream` is what a body means that does not say.
+    """
+    check_refused(body)
+    asked: dict[str, Any] = {name: body[name] for name in ("model", "stream") if name in body}
+    return chat_request({**options, **asked}, messages, stream=stream)
 
 
 def check_messages(value: Any) -> list[Message]:
@@ -62,7 +79,7 @@ def optional(body: dict[str, Any], name: str, kind: type[Any]) -> Any:
     """The member `name`, or None when it is absent or null; `RequestError` for another type."""
     value = body.get(name)
     if value is not None and not isinstance(value, kind):
-        raise RequestError(f"{name} must be a {_NAMES[kind]}, not {_json_type(value)}.", param=name)
+        raise RequestError(f"{name} must be a {_NAMES[kind]}, not {json_type(value)}.", param=name)
     return value
 
 
@@ -72,7 +89,7 @@ _NAMES: dict[type[Any], str] = {str: "string", bool: "boolean", dict: "object", 
 def _check_message(message: Any, where: str) -> None:
     if not isinstance(message, dict):
         raise RequestError(
-            f"{where} must be an object with role and content, not {_json_type(message)}.",
+            f"{where} must be an object with role and content, not {json_type(message)}.",
             param=where,
         )
     role = message.get("role")
@@ -85,7 +102,7 @@ def _check_message(message: Any, where: str) -> None:
         return  # an assistant's message may hold tool calls alone
     if not isinstance(content, (str, list)):
         raise RequestError(
-            f"{where}.content must be a string or a list of parts, not {_json_type(content)}.",
+            f"{where}.content must be a string or a list of parts, not {json_type(content)}.",
             param=f"{where}.content",
         )
 
@@ -97,12 +114,13 @@ def _check_numbers(body: dict[str, Any]) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, kinds):
             kind = "an integer" if kinds == (int,) else "a number"
-            raise RequestError(f"{name} must be {kind}, not {_json_type(value)}.", param=name)
+            raise RequestError(f"{name} must be {kind}, not {json_type(value)}.", param=name)
         if name.startswith("max_") and value < 1:
             raise RequestError(f"{name} must be at least 1.", param=name)
 
 
-def _json_type(value: Any) -> str:
+def json_type(value: Any) -> str:
+    """What a value is called in a message about it."""
     match value:
         case None:
             return "null"

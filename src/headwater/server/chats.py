@@ -1,0 +1,72 @@
+"""Chats of the AI SDK's `useChat`: the stream that a chat has now, read and stopped by its id.
+
+Source: the AI SDK's pages "Chatbot Resume Streams" and "Transport". The streams of a chat share a
+label; the newest is the chat's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from headwater.adapters.response import StreamResponse
+from headwater.errors import HeadwaterError, RequestError
+from headwater.runtime import WIRES, Runtime
+from headwater.server.auth import Authenticator
+from headwater.server.repeats import chat_label
+from headwater.stores.base import Record, Tail
+from headwater.streams import Opened
+
+
+class Chats:
+    """Reads and stops what `POST /api/chat` began."""
+
+    def __init__(self, runtime: Callable[[], Runtime], auth: Authenticator) -> None:
+        self._runtime = runtime
+        self._auth = auth
+
+    def routes(self) -> list[Route]:
+        """What Starlette routes."""
+        return [
+            Route("/api/chat/{chat:path}/stream", self.read, methods=["GET"]),
+            Route("/api/chat/{chat:path}/stream", self.stop, methods=["DELETE"]),
+        ]
+
+    async def read(self, request: Request) -> Response:
+        """The stream that runs in this chat, from its beginning; 204 when there is none."""
+        found = await self._found(request)
+        if found is None or found[1].closed:
+            return Response(status_code=204)
+        record, tail = found
+        hub = self._runtime().hub
+        wire, (spoken, options) = WIRES["ui"], record.spoken or ("", ())
+
+        async def begin() -> Opened:
+            return Opened(hub, record, hub.live(record, tail))
+
+        return StreamResponse(begin, wire, options=options if spoken == wire.name else ())
+
+    async def stop(self, request: Request) -> Response:
+        """Stop what runs in this chat: 204, also when it had ended; 404 for an unknown chat."""
+        found = await self._found(request)
+        if found is None:
+            raise RequestError("There is no stream of such a chat.", code="not_found")
+        record, _ = found
+        await self._runtime().hub.stop(record.stream, record.principal)
+        return Response(status_code=204)
+
+    async def _found(self, request: Request) -> tuple[Record, Tail] | None:
+        principal = await self._auth.principal(request, generates=False)
+        hub = self._runtime().hub
+        await hub.open()
+        label = chat_label(principal, request.path_params["chat"])
+        for record in await hub.store.labelled(label, 1):
+            try:
+                return await hub.find(record.stream, principal)
+            except HeadwaterError as error:
+                if error.code not in ("not_found", "trimmed"):
+                    raise
+        return None

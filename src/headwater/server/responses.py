@@ -1,0 +1,109 @@
+"""The endpoints of OpenAI's Responses beyond the one that begins a response.
+
+Source: the API reference's "Get a model response" and "Cancel a response".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from headwater.adapters.response import StreamResponse, json_response
+from headwater.errors import HeadwaterError, RequestError
+from headwater.runtime import Runtime
+from headwater.server.auth import Authenticator
+from headwater.snapshot import Snapshot
+from headwater.stores.base import Record, Tail
+from headwater.streams import Opened
+from headwater.wires.openai_responses import WIRE
+
+_PREFIX: Final = "resp_"
+# A stop is a matter of one append; whoever cannot be reached is not waited for.
+_ENDS_S: Final = 5.0
+
+
+class Responses:
+    """Reads and cancels what `POST /v1/responses` began, or any stream as `resp_` and its id."""
+
+    def __init__(self, runtime: Callable[[], Runtime], auth: Authenticator) -> None:
+        self._runtime = runtime
+        self._auth = auth
+
+    def routes(self) -> list[Route]:
+        """What Starlette routes."""
+        return [
+            Route("/v1/responses/{response}", self.read, methods=["GET"]),
+            Route("/v1/responses/{response}/cancel", self.cancel, methods=["POST"]),
+        ]
+
+    async def read(self, request: Request) -> Response:
+        """The response as it is now, or with `stream=true` its events after `starting_after`."""
+        record, _ = await self._found(request)
+        snapshot = await self._runtime().hub.snapshot(record)
+        options = _options(record)
+        if request.query_params.get("stream") not in ("true", "True", "1"):
+            return json_response(WIRE.whole(snapshot, options))
+        after = _starting_after(request.query_params.get("starting_after"))
+        if after is not None:
+            last = _last_number(snapshot, options)
+            if after > last:
+                raise HeadwaterError(
+                    "position_lost",
+                    f"starting_after {after} is not in this response, which has come to {last}.",
+                    retryable=False,
+                    param="starting_after",
+                )
+            if after == last and snapshot.status != "running":
+                return Response(status_code=204, headers={"Headwater-Stream": record.stream})
+            options = (*(options or ("",)), after)
+        hub = self._runtime().hub
+
+        async def begin() -> Opened:
+            found, tail = await hub.find(record.stream, record.principal)  # as it is by now
+            return Opened(hub, found, hub.live(found, tail))
+
+        return StreamResponse(begin, WIRE, options=options)
+
+    async def cancel(self, request: Request) -> Response:
+        """End the generation; the response as it then is."""
+        record, tail = await self._found(request)
+        hub = self._runtime().hub
+        live = hub.live(record, tail)
+        await hub.stop(record.stream, record.principal)
+        if live is not None:
+            with live.held(), contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ENDS_S):
+                    await live.ended()
+        return json_response(WIRE.whole(await hub.snapshot(record), _options(record)))
+
+    async def _found(self, request: Request) -> tuple[Record, Tail]:
+        principal = await self._auth.principal(request, generates=False)
+        name: str = request.path_params["response"]
+        if not name.startswith(_PREFIX):
+            raise RequestError("There is no such response.", code="not_found")
+        return await self._runtime().hub.find(name.removeprefix(_PREFIX), principal)
+
+
+def _options(record: Record) -> tuple[Any, ...]:
+    """Those of the request, where it was one of this wire."""
+    wire, options = record.spoken or ("", ())
+    return options if wire == WIRE.name else ()
+
+
+def _starting_after(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise RequestError("starting_after must be a sequence_number.", param="starting_after")
+    return int(value)
+
+
+def _last_number(snapshot: Snapshot, options: tuple[Any, ...]) -> int:
+    """The number of the last event so far."""
+    return WIRE.count(snapshot, options) - 1

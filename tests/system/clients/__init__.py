@@ -1,0 +1,1 @@
+"""The clients whose compatibility is tried: `run.mjs` has those in Node, `python` the others."""

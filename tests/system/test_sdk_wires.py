@@ -1,0 +1,451 @@
+"""The Python SDKs of Anthropic and of OpenAI's Responses, over several turns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+from anthropic import Anthropic, AsyncAnthropic
+from openai import AsyncOpenAI, OpenAI
+
+from tests.helpers.arrivals import assert_one_by_one
+from tests.helpers.processes import environment, line_matching, stopped_at_the_end
+from tests.helpers.servers import Server, serve
+from tests.helpers.upstream import (
+    DONE,
+    MODELS,
+    STALL,
+    Answer,
+    Request,
+    Step,
+    Upstream,
+    chat,
+    chunk,
+    event,
+    reply,
+)
+
+pytestmark = pytest.mark.system
+
+TOKENS = ["Rayleigh ", "scattering", ": ", "naïve ", "天空", " 🌊", "\n\n", "done", "."]
+USAGE = {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
+ARGUMENTS = ['{"ci', 'ty": "Zü', 'rich"}']
+PARAMETERS: dict[str, object] = {"type": "object", "properties": {"city": {"type": "string"}}}
+PNG = "iVBORw0KGgo="
+
+
+def tool_chunk(index: int, arguments: str, **first: Any) -> bytes:
+    function = {"arguments": arguments} | ({"name": first.pop("name")} if first else {})
+    return chunk({"tool_calls": [{"index": index, "function": function, **first}]})
+
+
+TOOLS: list[Step] = [
+    chunk({"reasoning_content": "I should "}),
+    chunk({"reasoning_content": "look."}),
+    chunk({"content": "Looking."}),
+    tool_chunk(0, "", name="weather", id="call_a", type="function"),
+    *(tool_chunk(0, piece) for piece in ARGUMENTS),
+    tool_chunk(1, "", name="weather", id="call_b", type="function"),
+    tool_chunk(1, "{}"),
+    chunk({}, "tool_calls"),
+    event({"choices": [], "usage": USAGE}),
+    DONE,
+]
+ANSWERS: dict[str, Answer] = {
+    "tokens": chat(TOKENS, gap_s=0.1, usage=USAGE),
+    "tools": Answer(TOOLS),
+    "limited": reply(429, {"error": {"message": "slow down"}}, [("Retry-After", "7")]),
+    "unwelcome": reply(400, {"error": {"message": "too long"}}),
+    "broken": reply(500, {"error": {"message": "out of memory"}}),
+    "stall": Answer([chunk({"content": "a"}), STALL]),
+    "length": chat(["a"], finish="length"),
+    "filtered": chat(["a"], finish="content_filter"),
+    "cut": Answer([chunk({"content": "a"})]),
+}
+WEATHER: anthropic.types.ToolParam = {"name": "weather", "input_schema": PARAMETERS}
+FUNCTION: openai.types.responses.FunctionToolParam = {
+    "type": "function",
+    "name": "weather",
+    "parameters": PARAMETERS,
+    "strict": False,
+}
+CALLED = [
+    {"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Zürich"}'}},
+    {"id": "call_b", "type": "function", "function": {"name": "weather", "arguments": "{}"}},
+]  # fmt: skip
+
+
+def answer(asked: Request) -> Answer:
+    if asked.method == "GET":
+        return MODELS
+    content = asked.json["messages"][-1]["content"]
+    return ANSWERS[content if isinstance(content, str) else content[0]["text"]]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with Upstream(answer) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serve("--upstream", upstream.url, cwd=tmp_path_factory.mktemp("wires")) as running:
+        yield running
+
+
+@pytest.fixture
+def claude(server: Server) -> Iterator[Anthropic]:
+    with Anthropic(base_url=server.url, api_key="anything", max_retries=0) as sdk:
+        yield sdk
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{server.url}/v1", api_key="anything", max_retries=0) as sdk:
+        yield sdk
+
+
+def ask(claude: Anthropic, prompt: str, **extra: Any) -> anthropic.types.Message:
+    message: anthropic.types.Message = claude.messages.create(
+        model="m", max_tokens=9, messages=[{"role": "user", "content": prompt}], **extra
+    )
+    return message
+
+
+# Anthropic
+
+
+def test_messages_one_by_one(claude: Anthropic, upstream: Upstream) -> None:
+    arrived, text = [], ""
+    with claude.messages.stream(
+        model="m", max_tokens=9, messages=[{"role": "user", "content": "tokens"}]
+    ) as stream:
+        for piece in stream.text_stream:
+            arrived.append(time.monotonic())
+            text += piece
+        message = stream.get_final_message()
+    assert text == "".join(TOKENS)
+    sent = [at for at, data in upstream.posts[-1].sent if b'"content":' in data][1:]
+    assert_one_by_one(arrived, sent)
+    assert message.stop_reason == "end_turn"
+    assert (message.usage.input_tokens, message.usage.output_tokens) == (7, 9)
+    assert upstream.posts[-1].json["max_tokens"] == 9
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_messages_over_two_turns(claude: Anthropic, upstream: Upstream, stream: bool) -> None:
+    """Thinking and calls, and their results sent back as the SDK itself keeps them."""
+    if stream:
+        with claude.messages.stream(
+            model="m",
+            max_tokens=9,
+            tools=[WEATHER],
+            messages=[{"role": "user", "content": "tools"}],
+        ) as events:
+            kinds = {event.type for event in events}
+            first: anthropic.types.Message = events.get_final_message()
+        assert {"thinking", "text", "input_json", "content_block_stop"} <= kinds
+    else:
+        first = ask(claude, "tools", tools=[WEATHER])
+    assert [block.type for block in first.content] == ["thinking", "text", "tool_use", "tool_use"]
+    thinking, _, call, other = first.content
+    assert thinking.type == "thinking"
+    assert thinking.thinking == "I should look."
+    assert call.type == other.type == "tool_use"
+    assert (call.id, call.input, other.input) == ("call_a", {"city": "Zürich"}, {})
+    assert first.stop_reason == "tool_use"
+    source: Any = {"type": "base64", "media_type": "image/png", "data": PNG}
+    claude.messages.create(
+        model="m",
+        max_tokens=9,
+        system="Be brief.",
+        tools=[WEATHER],
+        messages=[
+            {"role": "user", "content": "tools"},
+            {"role": "assistant", "content": first.content},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "call_a", "content": "rain"},
+                    {"type": "tool_result", "tool_use_id": "call_b", "content": "sun"},
+                    {"type": "text", "text": "tokens"},
+                    {"type": "image", "source": source},
+                ],
+            },
+        ],
+    )
+    sent = upstream.posts[-1].json
+    roles = [message["role"] for message in sent["messages"]]
+    assert roles == ["system", "user", "assistant", "tool", "tool", "user"]
+    assert sent["messages"][2]["tool_calls"] == CALLED
+    assert sent["messages"][2]["reasoning_content"] == "I should look."
+    assert sent["messages"][5]["content"][1]["image_url"]["url"] == f"data:image/png;base64,{PNG}"
+    assert sent["tools"][0]["function"]["name"] == "weather"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("prompt", "kind", "status"),
+    [
+        ("limited", anthropic.RateLimitError, 429),
+        ("unwelcome", anthropic.BadRequestError, 400),
+        ("broken", anthropic.InternalServerError, 502),
+    ],
+)
+def test_refusals_of_messages(
+    claude: Anthropic, prompt: str, kind: type[anthropic.APIStatusError], status: int, stream: bool
+) -> None:
+    with pytest.raises(kind) as caught:
+        ask(claude, prompt, stream=stream)
+    assert caught.value.status_code == status
+    assert caught.value.request_id
+    assert caught.value.response.headers.get("retry-after") == ("7" if status == 429 else None)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"), [("length", "max_tokens"), ("filtered", "refusal"), ("tokens", "end_turn")]
+)  # fmt: skip
+def test_stop_reasons(claude: Anthropic, prompt: str, reason: str) -> None:
+    assert ask(claude, prompt).stop_reason == reason
+
+
+def test_what_cannot_be_passed_on_is_said(claude: Anthropic) -> None:
+    document: Any = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}  # fmt: skip
+    with pytest.raises(anthropic.BadRequestError, match=r"messages\[0\]\.content\[0\]\.type"):
+        claude.messages.create(
+            model="m", max_tokens=9, messages=[{"role": "user", "content": [document]}]
+        )
+
+
+def test_leaving_messages_frees_the_upstream(claude: Anthropic, upstream: Upstream) -> None:
+    with claude.messages.stream(
+        model="m", max_tokens=9, messages=[{"role": "user", "content": "stall"}]
+    ) as stream:
+        assert next(iter(stream.text_stream)) == "a"
+        asked = upstream.posts[-1]
+    upstream.wait(lambda: asked.hung_up_at is not None, 2)
+
+
+# Responses
+
+
+def test_responses_one_by_one(client: OpenAI, upstream: Upstream) -> None:
+    arrived, text = [], ""
+    with client.responses.stream(model="m", input="tokens") as stream:
+        for each in stream:
+            if each.type == "response.output_text.delta":
+                arrived.append(time.monotonic())
+                text += each.delta
+        final = stream.get_final_response()
+    assert text == final.output_text == "".join(TOKENS)
+    sent = [at for at, data in upstream.posts[-1].sent if b'"content":' in data][1:]
+    assert_one_by_one(arrived, sent)
+    assert final.usage is not None
+    assert (final.usage.input_tokens, final.usage.output_tokens) == (7, 9)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_responses_over_two_turns(client: OpenAI, upstream: Upstream, stream: bool) -> None:
+    conversation: list[Any] = [{"role": "user", "content": "tools"}]
+    if stream:
+        with client.responses.stream(model="m", input=conversation, tools=[FUNCTION]) as events:
+            kinds = {each.type for each in events}
+            first: Any = events.get_final_response()
+        assert "response.function_call_arguments.done" in kinds
+        assert "response.reasoning_summary_text.delta" in kinds
+    else:
+        first = client.responses.create(model="m", input=conversation, tools=[FUNCTION])
+    assert [item.type for item in first.output] == ["reasoning", "message", "function_call", "function_call"]  # fmt: skip
+    assert first.output[2].arguments == "".join(ARGUMENTS)
+    assert first.tools[0].name == "weather"
+    conversation += [item.to_dict() for item in first.output]
+    for call, output in (("call_a", "rain"), ("call_b", "sun")):
+        conversation.append({"type": "function_call_output", "call_id": call, "output": output})
+    picture = {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"}
+    text = {"type": "input_text", "text": "tokens"}
+    conversation.append({"role": "user", "content": [text, picture]})
+    second = client.responses.create(
+        model="m", input=conversation, instructions="Be brief.", max_output_tokens=9
+    )
+    assert second.output_text == "".join(TOKENS)
+    sent = upstream.posts[-1].json
+    roles = [message["role"] for message in sent["messages"]]
+    assert roles == ["system", "user", "assistant", "tool", "tool", "user"]
+    said = sent["messages"][2]
+    assert [json.loads(call["function"]["arguments"]) for call in said["tool_calls"]] == [{"city": "Zürich"}, {}]  # fmt: skip
+    assert (said["content"], said["reasoning_content"]) == ("Looking.", "I should look.")
+    assert sent["max_tokens"] == 9
+
+
+def test_a_response_is_retrieved_and_cancelled(client: OpenAI, upstream: Upstream) -> None:
+    name = ""
+    for each in client.responses.create(model="m", input="stall", stream=True, metadata={"a": "b"}):
+        if each.type == "response.created":
+            name = each.response.id
+        if each.type == "response.output_text.delta":
+            running = client.responses.retrieve(name)
+            assert (running.status, running.output_text) == ("in_progress", "a")
+            cancelled = client.responses.cancel(name)
+            assert cancelled.status == "incomplete"
+    last = client.responses.retrieve(name)
+    assert (last.status, last.metadata, last.output_text) == ("incomplete", {"a": "b"}, "a")
+    asked = upstream.posts[-1]
+    upstream.wait(lambda: asked.hung_up_at is not None, 2)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve("resp_none")
+
+
+def test_structured_output_is_asked_for(client: OpenAI, upstream: Upstream) -> None:
+    wanted: Any = {"format": {"type": "json_schema", "name": "n", "schema": PARAMETERS}}
+    client.responses.create(model="m", input="tokens", text=wanted)
+    format_ = upstream.posts[-1].json["response_format"]
+    assert format_ == {"type": "json_schema", "json_schema": {"name": "n", "schema": PARAMETERS}}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_refusals_of_responses(client: OpenAI, stream: bool) -> None:
+    with pytest.raises(openai.RateLimitError):
+        client.responses.create(model="m", input="limited", stream=stream)
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model="m", input="x", previous_response_id="resp_1", stream=stream)
+    assert caught.value.param == "previous_response_id"
+    with pytest.raises(openai.InternalServerError):
+        client.responses.create(model="m", input="cut", stream=False)
+
+
+def test_the_async_clients(server: Server) -> None:
+    async def scenario() -> None:
+        async with (
+            AsyncAnthropic(base_url=server.url, api_key="x", max_retries=0) as claude,
+            AsyncOpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0) as client,
+        ):
+
+            async def message() -> str:
+                async with claude.messages.stream(
+                    model="m", max_tokens=9, messages=[{"role": "user", "content": "tokens"}]
+                ) as stream:
+                    return "".join([piece async for piece in stream.text_stream])
+
+            async def response() -> str:
+                async with client.responses.stream(model="m", input="tokens") as stream:
+                    async for _ in stream:
+                        pass
+                    return (await stream.get_final_response()).output_text
+
+            answers = await asyncio.gather(*(each() for each in (message, response) * 4))
+            assert set(answers) == {"".join(TOKENS)}
+
+    asyncio.run(scenario())
+
+
+# what only the provider understands, kept by the SDK's own conversation
+
+APP = """
+import uvicorn
+from fastapi import FastAPI
+from headwater import Headwater
+from headwater import events as ev
+
+hw, app = Headwater(), FastAPI()
+
+async def agent(*events):
+    for event in events:
+        yield event
+
+@app.post("/v1/messages")
+async def messages():
+    return hw.response(agent(
+        ev.ReasoningDelta("Hm."), ev.ProviderData("anthropic", "signature", "sig"),
+        ev.ProviderData("anthropic", "redacted_thinking", "red"), ev.TextDelta("Yes."),
+    ), wire="anthropic")
+
+@app.post("/v1/responses")
+async def responses():
+    return hw.response(agent(
+        ev.ReasoningDelta("Hm."),
+        ev.ProviderData("openai", "reasoning", {"id": "rs_1", "summary": [], "encrypted_content": "enc"}),
+        ev.TextDelta("Yes."),
+    ), wire="responses")
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=0)
+"""
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder: Path = tmp_path_factory.mktemp("agent")
+    (folder / "agent.py").write_text(APP)
+    process = subprocess.Popen(
+        [sys.executable, "agent.py"],
+        cwd=folder,
+        env=environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    with stopped_at_the_end(process):
+        yield line_matching(process, r"(http://127.0.0.1:\d+)", 30)[1]
+
+
+def test_signatures_come_back(agent: str, claude: Anthropic, upstream: Upstream) -> None:
+    with (
+        Anthropic(base_url=agent, api_key="x", max_retries=0) as there,
+        there.messages.stream(
+            model="m", max_tokens=9, messages=[{"role": "user", "content": "hi"}]
+        ) as stream,
+    ):
+        said = stream.get_final_message()
+    claude.messages.create(
+        model="m",
+        max_tokens=9,
+        messages=[
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": said.content},
+            {"role": "user", "content": "tokens"},
+        ],
+    )
+    message = upstream.posts[-1].json["messages"][1]
+    assert message["provider_data"] == [
+        {"provider": "anthropic", "part": "signature", "value": "sig"},
+        {"provider": "anthropic", "part": "redacted_thinking", "value": "red"},
+    ]
+    assert (message["reasoning_content"], message["content"]) == ("Hm.", "Yes.")
+
+
+def test_encrypted_reasoning_comes_back(agent: str, client: OpenAI, upstream: Upstream) -> None:
+    with (
+        OpenAI(base_url=f"{agent}/v1", api_key="x", max_retries=0) as there,
+        there.responses.stream(model="m", input="hi") as stream,
+    ):
+        for _ in stream:
+            pass
+        said = stream.get_final_response()
+    items: list[Any] = [item.to_dict() for item in said.output]
+    client.responses.create(model="m", input=[*items, {"role": "user", "content": "tokens"}])
+    message = upstream.posts[-1].json["messages"][0]
+    [kept] = message["provider_data"]
+    assert (kept["provider"], kept["part"]) == ("openai", "reasoning")
+    assert (kept["value"]["id"], kept["value"]["encrypted_content"]) == ("rs_1", "enc")
+    assert (message["reasoning_content"], message["content"]) == ("Hm.", "Yes.")
+
+
+def test_streams_are_read_in_any_wire(server: Server, claude: Anthropic) -> None:
+    with claude.messages.stream(
+        model="m", max_tokens=9, messages=[{"role": "user", "content": "tokens"}]
+    ) as stream:
+        name = stream.response.headers["Headwater-Stream"]
+        stream.until_done()
+    for wire in ("plain", "native", "openai", "responses", "anthropic", "ui", "agui"):
+        body = httpx.get(f"{server.url}/v1/streams/{name}?wire={wire}").text
+        assert "naïve" in body

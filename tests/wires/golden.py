@@ -1,0 +1,20 @@
+"""Writes the golden frames of every wire anew: `python -m tests.wires.golden`. Read the difference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headwater.runtime import WIRES
+from tests.wires.logs import EVERYTHING, frames
+
+FOLDER = Path(__file__).parent / "golden"
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for wire in WIRES:
+        (FOLDER / f"{wire}.txt").write_bytes(b"".join(frames(wire, EVERYTHING)))
+
+
+if __name__ == "__main__":
+    main()
