@@ -11,13 +11,13 @@ import pytest
 
 from tests.helpers.arrivals import request
 from tests.helpers.redis import empty_redis
-from tests.helpers.upstream import (
+from headwater.testing import (
     DONE,
     MODELS,
     STALL,
     Answer,
     Request,
-    Upstream,
+    FaultyUpstream,
     chat,
     chunk,
     reply,
@@ -67,7 +67,7 @@ def body_of(wire: str, prompt: str, **members: Any) -> dict[str, Any]:
 
 
 class World:
-    def __init__(self, upstream: Upstream, port: int) -> None:
+    def __init__(self, upstream: FaultyUpstream, port: int) -> None:
         self.upstream = upstream
         self.port = port
 
@@ -90,7 +90,7 @@ def w(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) 
 
     environ = {**KEYS, "HEADWATER_SERVER__HEARTBEAT_S": "0.2"}
     with (
-        Upstream(answer) as upstream,
+        FaultyUpstream(answer) as upstream,
         serving("--upstream", upstream.url, "--store", store, cwd=folder, config=CONFIG, environ=environ) as served,
     ):  # fmt: skip
         yield World(upstream, served.port)
@@ -298,7 +298,7 @@ def test_a_stream_begun_elsewhere_is_read_in_the_ui_s_wire(w: World) -> None:
 def test_another_process_resumes_and_stops(store: str, tmp_path: Path) -> None:
     url = empty_redis() if store == "redis" else f"sqlite:///{tmp_path / 's.db'}"
     with (
-        Upstream(ANSWERS["stall"]) as upstream,
+        FaultyUpstream(ANSWERS["stall"]) as upstream,
         serving("--upstream", upstream.url, "--store", url, cwd=tmp_path) as one,
         serving("--upstream", upstream.url, "--store", url, cwd=tmp_path) as two,
     ):

@@ -22,18 +22,18 @@ from playwright.sync_api import Browser
 from tests.helpers.processes import environment
 from tests.helpers.servers import Server, serve
 from tests.helpers.severing import severing
-from tests.helpers.upstream import (
+from headwater.testing import (
     DONE,
     MODELS,
     STALL,
     Answer,
     Request,
-    Upstream,
+    FaultyUpstream,
     chat,
     chunk,
     reply,
 )
-from tests.helpers.upstream import event as data_event
+from headwater.testing import event as data_event
 from tests.system.clients import python
 
 pytestmark = pytest.mark.system
@@ -124,13 +124,13 @@ def answer(asked: Request) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with Upstream(answer) as running:
+def upstream() -> Iterator[FaultyUpstream]:
+    with FaultyUpstream(answer) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(upstream: FaultyUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("compatibility")
     environ = {"HEADWATER_SERVER__HEARTBEAT_S": "0.2"}
     with serve("--upstream", upstream.url, cwd=folder, environ=environ) as running:
@@ -178,7 +178,7 @@ def judged(seen: dict[str, Any], cell: str, client: str) -> str:
 
 
 def tried(
-    run: Callable[[], dict[str, Any]], upstream: Upstream, client: str, cell: str, row: str
+    run: Callable[[], dict[str, Any]], upstream: FaultyUpstream, client: str, cell: str, row: str
 ) -> None:
     """Run one cell, and note what was seen."""
     if cell == "resume" and RESUMES[client] is None:
@@ -209,7 +209,7 @@ def tried(
 
 @pytest.mark.parametrize("client", NODE)
 @pytest.mark.parametrize("cell", PROMPTS)
-def test_in_node(node: str, server: Server, upstream: Upstream, client: str, cell: str) -> None:
+def test_in_node(node: str, server: Server, upstream: FaultyUpstream, client: str, cell: str) -> None:
     def run() -> dict[str, Any]:
         command = [f"{node}/node", "run.mjs", client, cell, server.url]
         done = subprocess.run(
@@ -224,7 +224,7 @@ def test_in_node(node: str, server: Server, upstream: Upstream, client: str, cel
 
 @pytest.mark.parametrize("client", PYTHON)
 @pytest.mark.parametrize("cell", PROMPTS)
-def test_in_python(server: Server, upstream: Upstream, client: str, cell: str) -> None:
+def test_in_python(server: Server, upstream: FaultyUpstream, client: str, cell: str) -> None:
     def run() -> dict[str, Any]:
         return vars(python.ask(client, cell, PROMPTS[cell], server.url))
 
@@ -250,7 +250,7 @@ EVENT_SOURCE: Final = "EventSource (Chromium)"
 
 
 @pytest.mark.parametrize("cell", PROMPTS)
-def test_in_a_browser(browser: Browser, server: Server, upstream: Upstream, cell: str) -> None:
+def test_in_a_browser(browser: Browser, server: Server, upstream: FaultyUpstream, cell: str) -> None:
     def run() -> dict[str, Any]:
         stream = "0" * 32  # there is none
         if cell != "error before":

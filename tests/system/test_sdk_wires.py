@@ -21,14 +21,14 @@ from openai import AsyncOpenAI, OpenAI
 from tests.helpers.arrivals import assert_one_by_one
 from tests.helpers.processes import environment, line_matching, stopped_at_the_end
 from tests.helpers.servers import Server, serve
-from tests.helpers.upstream import (
+from headwater.testing import (
     DONE,
     MODELS,
     STALL,
     Answer,
     Request,
     Step,
-    Upstream,
+    FaultyUpstream,
     chat,
     chunk,
     event,
@@ -93,13 +93,13 @@ def answer(asked: Request) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with Upstream(answer) as running:
+def upstream() -> Iterator[FaultyUpstream]:
+    with FaultyUpstream(answer) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(upstream: FaultyUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve("--upstream", upstream.url, cwd=tmp_path_factory.mktemp("wires")) as running:
         yield running
 
@@ -126,7 +126,7 @@ def ask(claude: Anthropic, prompt: str, **extra: Any) -> anthropic.types.Message
 # Anthropic
 
 
-def test_messages_one_by_one(claude: Anthropic, upstream: Upstream) -> None:
+def test_messages_one_by_one(claude: Anthropic, upstream: FaultyUpstream) -> None:
     arrived, text = [], ""
     with claude.messages.stream(
         model="m", max_tokens=9, messages=[{"role": "user", "content": "tokens"}]
@@ -144,7 +144,7 @@ def test_messages_one_by_one(claude: Anthropic, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_messages_over_two_turns(claude: Anthropic, upstream: Upstream, stream: bool) -> None:
+def test_messages_over_two_turns(claude: Anthropic, upstream: FaultyUpstream, stream: bool) -> None:
     """Thinking and calls, and their results sent back as the SDK itself keeps them."""
     if stream:
         with claude.messages.stream(
@@ -228,7 +228,7 @@ def test_what_cannot_be_passed_on_is_said(claude: Anthropic) -> None:
         )
 
 
-def test_leaving_messages_frees_the_upstream(claude: Anthropic, upstream: Upstream) -> None:
+def test_leaving_messages_frees_the_upstream(claude: Anthropic, upstream: FaultyUpstream) -> None:
     with claude.messages.stream(
         model="m", max_tokens=9, messages=[{"role": "user", "content": "stall"}]
     ) as stream:
@@ -240,7 +240,7 @@ def test_leaving_messages_frees_the_upstream(claude: Anthropic, upstream: Upstre
 # Responses
 
 
-def test_responses_one_by_one(client: OpenAI, upstream: Upstream) -> None:
+def test_responses_one_by_one(client: OpenAI, upstream: FaultyUpstream) -> None:
     arrived, text = [], ""
     with client.responses.stream(model="m", input="tokens") as stream:
         for each in stream:
@@ -256,7 +256,7 @@ def test_responses_one_by_one(client: OpenAI, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_responses_over_two_turns(client: OpenAI, upstream: Upstream, stream: bool) -> None:
+def test_responses_over_two_turns(client: OpenAI, upstream: FaultyUpstream, stream: bool) -> None:
     conversation: list[Any] = [{"role": "user", "content": "tools"}]
     if stream:
         with client.responses.stream(model="m", input=conversation, tools=[FUNCTION]) as events:
@@ -288,7 +288,7 @@ def test_responses_over_two_turns(client: OpenAI, upstream: Upstream, stream: bo
     assert sent["max_tokens"] == 9
 
 
-def test_a_response_is_retrieved_and_cancelled(client: OpenAI, upstream: Upstream) -> None:
+def test_a_response_is_retrieved_and_cancelled(client: OpenAI, upstream: FaultyUpstream) -> None:
     name = ""
     for each in client.responses.create(model="m", input="stall", stream=True, metadata={"a": "b"}):
         if each.type == "response.created":
@@ -306,7 +306,7 @@ def test_a_response_is_retrieved_and_cancelled(client: OpenAI, upstream: Upstrea
         client.responses.retrieve("resp_none")
 
 
-def test_structured_output_is_asked_for(client: OpenAI, upstream: Upstream) -> None:
+def test_structured_output_is_asked_for(client: OpenAI, upstream: FaultyUpstream) -> None:
     wanted: Any = {"format": {"type": "json_schema", "name": "n", "schema": PARAMETERS}}
     client.responses.create(model="m", input="tokens", text=wanted)
     format_ = upstream.posts[-1].json["response_format"]
@@ -398,7 +398,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield line_matching(process, r"(http://127.0.0.1:\d+)", 30)[1]
 
 
-def test_signatures_come_back(agent: str, claude: Anthropic, upstream: Upstream) -> None:
+def test_signatures_come_back(agent: str, claude: Anthropic, upstream: FaultyUpstream) -> None:
     with (
         Anthropic(base_url=agent, api_key="x", max_retries=0) as there,
         there.messages.stream(
@@ -423,7 +423,7 @@ def test_signatures_come_back(agent: str, claude: Anthropic, upstream: Upstream)
     assert (message["reasoning_content"], message["content"]) == ("Hm.", "Yes.")
 
 
-def test_encrypted_reasoning_comes_back(agent: str, client: OpenAI, upstream: Upstream) -> None:
+def test_encrypted_reasoning_comes_back(agent: str, client: OpenAI, upstream: FaultyUpstream) -> None:
     with (
         OpenAI(base_url=f"{agent}/v1", api_key="x", max_retries=0) as there,
         there.responses.stream(model="m", input="hi") as stream,
