@@ -23,8 +23,8 @@ _BACK_OFF_S: Final = 1.0
 class Supervisor:
     """Runs `work` in `count` processes until SIGTERM or SIGINT.
 
-    `work` is given its number, which grows with each process, and a descriptor that ends when the
-    supervisor does, however it dies. A worker that dies is replaced.
+    `work` is given its number, from 0, and a descriptor that ends when the supervisor does, however
+    it dies. A worker that dies is replaced by one with its number.
     """
 
     def __init__(self, count: int, work: Callable[[int, int], None]) -> None:
@@ -32,8 +32,7 @@ class Supervisor:
             raise ConfigurationError("server.workers: this system has no fork; use 1")
         self._count = count
         self._work = work
-        self._workers: dict[int, float] = {}  # by pid, when it was started
-        self._started = 0
+        self._workers: dict[int, tuple[int, float]] = {}  # by pid: number, and when it was started
         self._stopping = False
         self._alive = os.pipe()  # its reading end is the workers', its writing end ours alone
 
@@ -41,26 +40,25 @@ class Supervisor:
         """Return when every worker has ended."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
-        for _ in range(self._count):
-            self._start()
+        for number in range(self._count):
+            self._start(number)
         while self._workers:
             pid, status = os.wait()
-            started = self._workers.pop(pid, None)
-            if started is None or self._stopping:
+            worker = self._workers.pop(pid, None)
+            if worker is None or self._stopping:
                 continue
+            number, started = worker
             log.error("worker %d ended with %d", pid, os.waitstatus_to_exitcode(status))
             if time.monotonic() - started < _STARTED_S:
                 time.sleep(_BACK_OFF_S)
             if not self._stopping:
-                self._start()
+                self._start(number)
 
-    def _start(self) -> None:
-        number = self._started
-        self._started += 1
+    def _start(self, number: int) -> None:
         sys.stdout.flush()
         pid = os.fork()
         if pid:
-            self._workers[pid] = time.monotonic()
+            self._workers[pid] = (number, time.monotonic())
             if self._stopping:  # the signal came in between
                 os.kill(pid, signal.SIGTERM)
             return

@@ -134,7 +134,9 @@ class Store(Protocol):
         """Tell another process something. A hint: it may be lost, the log is the truth."""
 
     async def beat(self) -> None:
-        """Renew this process's lease, and drop what has expired. Called every second."""
+        """Renew this process's lease, and drop what has expired. Called a few times a lease, and
+        every second at least.
+        """
 
     async def orphans(self) -> Sequence[Record]:
         """Open streams whose owner's lease has run out."""

@@ -42,7 +42,7 @@ class Hub:
         self._remotes: dict[str, Remote] = {}
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._leases = Leases(store, self._tick)
+        self._leases = Leases(store, settings.store.lease_s, self._tick)
         self._opening: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
 

@@ -15,8 +15,10 @@ from headwater.stores.base import Appended, Store
 
 log = logging.getLogger("headwater.streams")
 
-# How often: an orphan is found within this of the end of its owner's lease.
+# How often at least: an orphan is found within this of the end of its owner's lease.
 _EVERY_S: Final = 1.0
+# And a few times a lease, or a busy process would lose its own.
+_A_LEASE: Final = 4
 
 #: The end of a stream whose process is no more.
 INTERRUPTED: Final = StreamError(
@@ -29,16 +31,17 @@ INTERRUPTED: Final = StreamError(
 
 
 class Leases:
-    """Beats for this process, and sweeps up after others.
+    """Beats for this process, and sweeps up after others. A lease lasts `lease_s`.
 
     `on_tick` is called at every round with the loop's time. `unended` are streams of this process
     whose log could not take their end, with the end that they owe.
     """
 
-    def __init__(self, store: Store, on_tick: Callable[[float], None]) -> None:
+    def __init__(self, store: Store, lease_s: float, on_tick: Callable[[float], None]) -> None:
         self.unended: dict[str, StreamError] = {}
         self._store = store
         self._on_tick = on_tick
+        self._every_s = min(_EVERY_S, lease_s / _A_LEASE)
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -61,7 +64,7 @@ class Leases:
             except Exception:
                 log.exception("the sweep failed")
             with suppress(TimeoutError):
-                async with asyncio.timeout(_EVERY_S):
+                async with asyncio.timeout(self._every_s):
                     await self._stopping.wait()
 
     async def round(self) -> None:

@@ -53,6 +53,7 @@ class SqliteStore:
     async def open(self, on_note: OnNote) -> None:
         try:
             await asyncio.to_thread(_prepare, self._path, self._ttl_s)
+            self._here = connect(self._path, waits=False)
         except sqlite3.Error as error:
             raise StorageError(
                 "store_unavailable", f"{self._path} cannot be opened: {error}."
@@ -61,7 +62,6 @@ class SqliteStore:
         self._writer = Worker(self._path)
         self._reader = Worker(self._path)
         self._keeper = Worker(self._path)
-        self._here = connect(self._path, 0.0)
         self._commits = Commits(self._writer, self._here)
         await self.beat()
 

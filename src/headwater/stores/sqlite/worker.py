@@ -80,16 +80,18 @@ class Worker:
                 self._connection.close()
 
 
-def connect(path: Path, busy_s: float = _BUSY_S) -> sqlite3.Connection:
+def connect(path: Path, *, waits: bool = True) -> sqlite3.Connection:
     """A connection of this thread, in autocommit: transactions are begun by hand.
 
-    `busy_s` is how long it waits for another's commit.
+    `waits` is whether it waits for another's commit; either way it does while it is made.
     """
-    connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
     # An entry is a few dozen bytes, and a commit writes whole pages. For a file that is new.
     connection.execute("PRAGMA page_size=2048")
     # Survives the death of the process; what the machine's own death may take is the last commits.
     connection.execute("PRAGMA synchronous=NORMAL")
     # A checkpoint would come in the middle of a commit; `beat` does them apart.
     connection.execute("PRAGMA wal_autocheckpoint=0")
+    if not waits:
+        connection.execute("PRAGMA busy_timeout=0")
     return connection
