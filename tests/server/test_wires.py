@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.arrivals import request
-from tests.helpers.redis import empty_redis
 from headwater.testing import (
     DONE,
     MODELS,
     STALL,
     Answer,
-    Request,
     FaultyUpstream,
+    Request,
     chat,
     chunk,
     reply,
 )
+from tests.helpers.arrivals import request
+from tests.helpers.redis import empty_redis
 from tests.server.serving import Reader, ask, data_of, frames, ids, serving
 
 TOKENS = ["Wo", "hin", " 🌊", " fließt", " er", "?"]

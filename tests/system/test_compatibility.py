@@ -19,21 +19,21 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from tests.helpers.processes import environment
-from tests.helpers.servers import Server, serve
-from tests.helpers.severing import severing
 from headwater.testing import (
     DONE,
     MODELS,
     STALL,
     Answer,
-    Request,
+    FaultyProxy,
     FaultyUpstream,
+    Request,
     chat,
     chunk,
     reply,
 )
 from headwater.testing import event as data_event
+from tests.helpers.processes import environment
+from tests.helpers.servers import Server, serve
 from tests.system.clients import python
 
 pytestmark = pytest.mark.system
@@ -209,7 +209,9 @@ def tried(
 
 @pytest.mark.parametrize("client", NODE)
 @pytest.mark.parametrize("cell", PROMPTS)
-def test_in_node(node: str, server: Server, upstream: FaultyUpstream, client: str, cell: str) -> None:
+def test_in_node(
+    node: str, server: Server, upstream: FaultyUpstream, client: str, cell: str
+) -> None:
     def run() -> dict[str, Any]:
         command = [f"{node}/node", "run.mjs", client, cell, server.url]
         done = subprocess.run(
@@ -250,7 +252,9 @@ EVENT_SOURCE: Final = "EventSource (Chromium)"
 
 
 @pytest.mark.parametrize("cell", PROMPTS)
-def test_in_a_browser(browser: Browser, server: Server, upstream: FaultyUpstream, cell: str) -> None:
+def test_in_a_browser(
+    browser: Browser, server: Server, upstream: FaultyUpstream, cell: str
+) -> None:
     def run() -> dict[str, Any]:
         stream = "0" * 32  # there is none
         if cell != "error before":
@@ -259,7 +263,7 @@ def test_in_a_browser(browser: Browser, server: Server, upstream: FaultyUpstream
                 stream = begun.headers["Headwater-Stream"]
         page = browser.new_page()
         try:
-            with severing(server.port) as proxy:
+            with FaultyProxy(server.port) as proxy:
                 page.goto(f"http://127.0.0.1:{proxy.port}/healthz")
                 cut = threading.Timer(0.25, proxy.cut, [b"wire=plain"])
                 if cell == "resume":

@@ -18,22 +18,22 @@ import pytest
 from anthropic import Anthropic, AsyncAnthropic
 from openai import AsyncOpenAI, OpenAI
 
-from tests.helpers.arrivals import assert_one_by_one
-from tests.helpers.processes import environment, line_matching, stopped_at_the_end
-from tests.helpers.servers import Server, serve
 from headwater.testing import (
     DONE,
     MODELS,
     STALL,
     Answer,
+    FaultyUpstream,
     Request,
     Step,
-    FaultyUpstream,
     chat,
     chunk,
     event,
     reply,
 )
+from tests.helpers.arrivals import assert_one_by_one
+from tests.helpers.processes import environment, line_matching, stopped_at_the_end
+from tests.helpers.servers import Server, serve
 
 pytestmark = pytest.mark.system
 
@@ -423,7 +423,9 @@ def test_signatures_come_back(agent: str, claude: Anthropic, upstream: FaultyUps
     assert (message["reasoning_content"], message["content"]) == ("Hm.", "Yes.")
 
 
-def test_encrypted_reasoning_comes_back(agent: str, client: OpenAI, upstream: FaultyUpstream) -> None:
+def test_encrypted_reasoning_comes_back(
+    agent: str, client: OpenAI, upstream: FaultyUpstream
+) -> None:
     with (
         OpenAI(base_url=f"{agent}/v1", api_key="x", max_retries=0) as there,
         there.responses.stream(model="m", input="hi") as stream,
