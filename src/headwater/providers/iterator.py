@@ -35,6 +35,8 @@ def iterator_source(items: Items, spawn: Spawn | None = None) -> Source:
 class AsyncSource:
     """Iterates in a task."""
 
+    attempts = 1
+    route: str | None = None
     connected_at: float | None = None
     usage: Usage | None = None
 
@@ -74,6 +76,8 @@ class AsyncSource:
 class SyncSource:
     """Iterates in a thread of its own, or a greenlet: a generator stays where it was begun."""
 
+    attempts = 1
+    route: str | None = None
     connected_at: float | None = None
     usage: Usage | None = None
 
