@@ -17,6 +17,8 @@ from headwater.wires.base import OnDisconnect, Wire
 class ScriptedSource:
     """A source that says what the test makes it say."""
 
+    attempts = 1
+    route: str | None = None
     connected_at: float | None = None
     usage: Usage | None = None
 

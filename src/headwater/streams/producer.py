@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import UNSET
+
 from headwater.errors import HeadwaterError, StorageError, UpstreamError
 from headwater.events import (
     Event,
@@ -197,7 +199,8 @@ class Producer:
             first_token=since(self._first_at),
             total=round((time.monotonic() - self._asked_at) * 1000, 2),
             overhead=round(self._overhead * 1000, 3),
-            attempts=1,
+            attempts=self._source.attempts,
+            route=self._source.route or UNSET,
         )
 
     # the log
