@@ -138,9 +138,10 @@ class Producer:
         deadlines = self._deadlines
         if deadlines is not None:
             deadlines.data_at = self._time()
-            deadlines.first = False
         if self._first_at is None:
             self._first_at = time.monotonic()
+            if deadlines is not None:
+                deadlines.begun()
             self._append(events, closes=False)
             self._overhead += time.monotonic() - self._first_at
         else:
