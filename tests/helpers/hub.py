@@ -29,6 +29,9 @@ class ScriptedSource:
     def start(self, receiver: Receiver) -> None:
         self.receiver = receiver
 
+    def hand_over(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+
     def cancel(self) -> None:
         self.cancelled = True
 
