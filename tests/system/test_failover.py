@@ -154,7 +154,7 @@ def test_when_all_fail_the_last_one_s_error_is_told(tmp_path: Path) -> None:
         assert r.asked == (3, 1)
 
 
-AFTER = {
+AFTER: dict[str, list[Any]] = {
     "cut": [chunk({"content": "It "}), 0.1, CUT],
     "error": [chunk({"content": "It "}), event(ERROR)],
     "error in the same write": [chunk({"content": "It "}) + event(ERROR)],
