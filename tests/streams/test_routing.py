@@ -169,8 +169,8 @@ FAILURES: dict[str, tuple[Callable[[], HeadwaterError], str]] = {
     ),
     "not to be sent": (lambda: HeadwaterError("internal", "A header."), "next"),
     **{f"HTTP {n}": (http(n), "retry") for n in (408, 429, 500, 502, 503, 504, 529)},
-    **{f"HTTP {n}": (http(n), "next") for n in (301, 307, 401, 403, 404)},
-    **{f"HTTP {n}": (http(n), "forward") for n in (400, 402, 405, 413, 422)},
+    **{f"HTTP {n}": (http(n), "next") for n in (301, 307, 401, 402, 403, 404)},
+    **{f"HTTP {n}": (http(n), "forward") for n in (400, 405, 413, 422)},
     "rate limit in the stream": (streamed(b'{"type": "rate_limit_error"}'), "retry"),
     "overloaded in the stream": (streamed(b'{"type": "overloaded_error"}'), "retry"),
     "timeout in the stream": (streamed(b'{"code": 504}'), "retry"),
@@ -217,6 +217,15 @@ def test_the_error_is_that_of_the_last() -> None:
     first, second = Provider("a/m", http(401)()), Provider("b/m", http(429, {"retry-after": "9"})())
     reading, _ = once(first, second)
     assert (reading.error.code, reading.error.retry_after) == ("rate_limited", 9)
+
+
+def test_the_log_says_who_failed_without_what_was_redacted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    error = UpstreamError("upstream_error", "no to sk-secret", retryable=False)
+    error.message = "no to [key]"
+    once(Provider("a/m", error), Provider("b/m", "hello"))
+    assert caplog.messages == ["a/m failed, so the next was asked: no to [key]"]
 
 
 def test_a_retry_that_succeeds() -> None:
@@ -406,6 +415,17 @@ def test_the_last_is_tried_whatever_its_breaker_says() -> None:
         for count in range(1, 21):
             await whole(shared, first, second)
             assert (first.asked, second.asked) == (count, count)
+
+    run(scenario())
+
+
+def test_a_refused_request_is_no_failure_of_the_provider() -> None:
+    async def scenario() -> None:
+        shared = router()
+        first, second = Provider("a/m", http(400)()), Provider("b/m", "hello")
+        for _ in range(8):
+            await whole(shared, first, second)
+        assert (first.asked, second.asked) == (8, 0)
 
     run(scenario())
 

@@ -36,6 +36,8 @@ def http_failure(
         return _final(f"{provider} answered with a redirect (HTTP {status}), which is refused.")
     if status in (401, 403):
         return _final(f"{provider} refused the key it was sent (HTTP {status}).")
+    if status == 402:  # DeepSeek's and OpenRouter's word for an account that is empty
+        return _final(f"{provider} wants to be paid first (HTTP 402).")
     if status == 429:
         text = f"{provider} limits the rate of requests{_colon(said)}"
         return UpstreamError("rate_limited", text, retry_after=retry_after(headers))

@@ -55,7 +55,6 @@ class RoutedSource:
         "_budget",
         "_candidates",
         "_entered_at",
-        "_first",
         "_hedging",
         "_latest",
         "_limits",
@@ -86,7 +85,6 @@ class RoutedSource:
         self._limits = limits
         self._budget = retries
         self._candidates = candidates
-        self._first = first
         self._asked = asked
         self._breakers = breakers
         self._hedging = hedging
@@ -116,7 +114,7 @@ class RoutedSource:
         self._budget.earn()
         if self._hedging is not None:
             self._hedging.requested()
-        self._begin(self._first)
+        self._begin(self._latest)
 
     def cancel(self) -> None:
         self._receiver = None
@@ -136,6 +134,7 @@ class RoutedSource:
         self._running.remove(attempt)
         self._cancel_running()
         self._winner = attempt.source
+        self._candidates = ()  # they hold the request, and the stream may be long
         if attempt.route != self._asked:
             self.route = attempt.route
         if breaker := self._breakers.get(attempt.route):
@@ -149,8 +148,11 @@ class RoutedSource:
         means = verdict(error)
         if means == "forward":
             self._refusal = error
-        elif breaker := self._breakers.get(attempt.route):
-            breaker.failed(self._loop.time())
+        if breaker := self._breakers.get(attempt.route):
+            if means == "forward":  # it works: the request does not
+                breaker.answered()
+            else:
+                breaker.failed(self._loop.time())
         if self._running:
             return  # the one that it raced goes on alone
         self._stop_timer()
@@ -158,7 +160,7 @@ class RoutedSource:
             if means == "retry" and attempt.at == self._at and self._retry(error):
                 return
             if self._next():
-                log.warning("%s did not answer: %s The next was asked.", attempt.route, error)
+                log.warning("%s failed, so the next was asked: %s", attempt.route, error.message)
                 return
         self._end(self._refusal or error)
 
