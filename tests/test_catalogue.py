@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from headwater.errors import ConfigurationError, UnavailableError
 from headwater.models import ModelInfo, Models
-from headwater.settings import Settings
+from headwater.settings import ModelSettings, Settings
 from headwater.upstream import Pool
 
 CATALOGUE: dict[str, Any] = tomllib.loads(
@@ -118,3 +119,45 @@ def test_one_key_is_enough_to_name_no_model(name: str, monkeypatch: pytest.Monke
     [route] = resolved([None], {PROVIDERS[name]["api_key_env"]: "key"})
     first = next(entry["id"] for entry in ENTRIES if name in entry["providers"])
     assert route == f"{name}/{first}"
+
+
+def ways(name: str, settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """The routes that a request for `name` may take, in order."""
+
+    async def scenario() -> list[str]:
+        pool = Pool()
+        models = Models(settings, pool, environ)
+        try:
+            return [way.route for way in (await models.resolve(name)).ways]
+        finally:
+            await models.aclose()
+            await pool.aclose()
+
+    return asyncio.run(scenario())
+
+
+SHARED = next(entry for entry in ENTRIES if len(entry["providers"]) > 1)
+
+
+def test_a_model_of_several_providers_may_take_all_whose_key_is_there() -> None:
+    providers = SHARED["providers"]
+    routes = [f"{provider}/{SHARED['id']}" for provider in providers]
+    assert ways(SHARED["id"], Settings(), KEYS) == routes
+    last = {PROVIDERS[providers[-1]]["api_key_env"]: "key"}
+    assert ways(SHARED["id"], Settings(), last) == routes[-1:]
+    assert ways(routes[1], Settings(), KEYS) == routes[1:2]
+
+
+def test_a_route_of_one_s_own_takes_what_is_there_in_order() -> None:
+    route = ("groq/x", "openai/y", "deepseek/z")
+    settings = Settings(models={"m": ModelSettings(route=route)})
+    assert ways("m", settings, KEYS) == list(route)
+    assert ways("m", settings, {"DEEPSEEK_API_KEY": "k"}) == ["deepseek/z"]
+    with pytest.raises(UnavailableError, match="GROQ_API_KEY"):
+        ways("m", settings, {})
+
+
+def test_a_route_that_names_nobody_is_a_wrong_setting() -> None:
+    settings = Settings(models={"m": ModelSettings(route=("openai/y", "nobody/z"))})
+    with pytest.raises(ConfigurationError, match="'nobody/z' names a provider"):
+        ways("m", settings, KEYS)

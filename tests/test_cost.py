@@ -10,6 +10,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -22,9 +23,11 @@ from headwater.providers.http import HttpProvider, HttpSource
 from headwater.providers.openai_chat import ChatCompletions
 from headwater.runtime import WIRES
 from headwater.server.protocol import TransportSink
-from headwater.settings import Settings
+from headwater.settings import HedgeSettings, Settings
 from headwater.stores.memory import MemoryStore
 from headwater.streams import Hub
+from headwater.streams.router import Router
+from headwater.streams.routing import Candidate
 from headwater.upstream import Exchange, Request
 from headwater.upstream.connection import Connection
 
@@ -105,8 +108,11 @@ async def cost_of(wire: str, tokens: int, readers: int = 1) -> Cost:
     hub = Hub(Settings(), MemoryStore())
     provider = HttpProvider("test", ChatCompletions(), "http://127.0.0.1:1/v1", None, client)
     request = GenerationRequest(messages=[{"role": "user", "content": "Why?"}])
+    candidates = [Candidate(name, partial(provider.source, request, "m")) for name in ("a", "b")]
+    # As a request is served: what chose the route is no longer in the way of a token.
+    source = Router(hub.settings.timeouts).source(candidates, "m", HedgeSettings())
     stream = await hub.start(
-        provider.source(request, "m"), model="m", principal="me", on_disconnect="continue"
+        source, model="m", principal="me", on_disconnect="continue", timed="once begun"
     )
     transport = Transport()
     for _ in range(readers):

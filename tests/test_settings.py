@@ -129,6 +129,11 @@ def test_documented_defaults_are_what_a_file_of_them_gives(tmp_path: Path) -> No
             "models",
             {"a.b/c": ModelSettings(route=("x/y/z",), hedge=HedgeSettings("p90", 1.0))},
         ),
+        (
+            "[models.m]\nroute = ['a/b']\nhedge = { after = 0.5 }",
+            "models",
+            {"m": ModelSettings(route=("a/b",), hedge=HedgeSettings("0.500000s"))},
+        ),
         ("\ufeff[server]\nport = 1", "server.port", 1),
     ],
 )
@@ -263,6 +268,10 @@ def test_other_variables_of_ours_are_no_settings(tmp_path: Path, name: str) -> N
         ("[models.m]\nroute = ['gpt']", 'must hold provider/model entries, not "gpt"'),
         ("\n[models.m]\nhedge = {}", 'headwater.toml:2: [models.m] lacks "route"'),
         ("[models.m]\nroute = ['a/b']\nhedge = {after='90'}", "must be a percentile"),
+        ("[models.m]\nroute = ['a/b']\nhedge = {after=0}", "must be a percentile"),
+        ("[models.m]\nroute = ['a/b']\nhedge = {after=-1.5}", "must be a percentile"),
+        ("[models.m]\nroute = ['a/b']\nhedge = {after=inf}", "must be a percentile"),
+        ("[models.m]\nroute = ['a/b']\nhedge = {after=true}", "must be a string"),
         ("[server\nport = 1", "headwater.toml:1: not TOML: "),
         ("[server]\nport = 1\nport = 2", "headwater.toml:3: not TOML: "),
         ('[server]\nhost = "', "headwater.toml:2: not TOML: "),

@@ -30,7 +30,11 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Milliseconds from the arrival of the request; None where the stage was not reached."""
+    """Milliseconds from the arrival of the request; None where the stage was not reached.
+
+    `attempts` is how often a provider was asked; `route` who answered, where that was not the
+    route's first choice.
+    """
 
     queue: float
     connect: float | None
@@ -38,6 +42,7 @@ class Timing(msgspec.Struct, frozen=True):
     total: float
     overhead: float
     attempts: int
+    route: str | UnsetType = UNSET
 
 
 class _Event(msgspec.Struct, frozen=True, gc=False, tag_field="type"):

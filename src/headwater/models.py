@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from importlib.resources import files
 from typing import Final
 
 import msgspec
 from msgspec import structs
 
+from headwater.choices import Choice, Way
 from headwater.errors import ConfigurationError, HeadwaterError, RequestError, UnavailableError
-from headwater.generation import GenerationRequest
-from headwater.providers import local
+from headwater.providers import catalogue, local
 from headwater.providers.anthropic import Messages
-from headwater.providers.base import Dialect, Provider, Source
+from headwater.providers.base import Dialect, Provider
 from headwater.providers.gemini import GenerateContent
 from headwater.providers.http import HttpProvider
 from headwater.providers.local.provider import LocalProvider
@@ -28,6 +26,7 @@ from headwater.providers.ollama import OllamaChat
 from headwater.providers.openai_chat import ChatCompletions
 from headwater.providers.openai_responses import Responses
 from headwater.settings import Endpoint, ProviderSettings, Settings
+from headwater.streams.router import Router
 from headwater.upstream import Pool, Request, fetch
 
 EMBEDDED: Final = "smollm2-135m"
@@ -52,40 +51,6 @@ class ModelInfo(msgspec.Struct, frozen=True):
     needs: str | None = None
 
 
-class Choice(msgspec.Struct, frozen=True):
-    """Who will answer: `route` is `provider/model` as readers see it."""
-
-    name: str
-    provider: Provider
-    model: str
-
-    @property
-    def route(self) -> str:
-        return f"{self.provider.name}/{self.model}"
-
-    def source(self, request: GenerationRequest) -> Source:
-        """A source that has not begun."""
-        return self.provider.source(request, self.model)
-
-
-class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    id: str
-    providers: list[str]
-    source: str
-    checked: str
-    context: int | None = None
-
-
-class _Catalogue(msgspec.Struct, frozen=True):
-    providers: dict[str, Endpoint]
-    models: list[_Entry]
-
-
-def _load_catalogue() -> _Catalogue:
-    text = files("headwater.providers").joinpath("catalogue.toml").read_text("utf-8")
-    return msgspec.convert(tomllib.loads(text), _Catalogue)
-
-
 class Models:
     """The catalogue as these settings and this environment make it. Belongs to one event loop."""
 
@@ -94,8 +59,9 @@ class Models:
     ) -> None:
         self._settings = settings
         self._client = client
+        self._router = Router(settings.timeouts)
         self._environ = os.environ if environ is None else environ
-        self._catalogue = _load_catalogue()
+        self._catalogue = catalogue.load()
         self._endpoints = dict(self._catalogue.providers)
         for name, table in settings.providers.items():
             self._endpoints[name] = table.endpoint(name, self._catalogue.providers.get(name))
@@ -138,18 +104,13 @@ class Models:
             name = await self._default()
         configured = self._settings.models.get(name)
         if configured is not None:
-            choice = self._qualified(configured.route[0])
-            if choice is None:
-                raise ConfigurationError(
-                    f"models.{name}: {configured.route[0]!r} names a provider that is not there"
-                )
-            return Choice(name, choice.provider, choice.model)
-        choice = self._qualified(name)
-        if choice is not None:
-            return choice
+            return Choice(name, self._ways(name, configured.route), self._router, configured.hedge)
+        way = self._qualified(name)
+        if way is not None:
+            return Choice(name, (way,), self._router)
         if self._settings.server.upstream is not None:
-            return Choice(name, self._provider("upstream"), name)
-        return self._from_catalogue(name)
+            return Choice(name, (Way(self._provider("upstream"), name),), self._router)
+        return Choice(name, self._from_catalogue(name), self._router)
 
     async def default(self) -> str | None:
         """The name of what answers where none is named; None where nothing can."""
@@ -186,7 +147,26 @@ class Models:
             retryable=False,
         )
 
-    def _qualified(self, name: str) -> Choice | None:
+    def _ways(self, name: str, route: tuple[str, ...]) -> tuple[Way, ...]:
+        """The entries of a route whose key or engine is there; at least one."""
+        ways: list[Way] = []
+        missing: list[UnavailableError] = []
+        for entry in route:
+            try:
+                way = self._qualified(entry)
+            except UnavailableError as error:
+                missing.append(error)
+                continue
+            if way is None:
+                raise ConfigurationError(
+                    f"models.{name}: {entry!r} names a provider that is not there"
+                )
+            ways.append(way)
+        if not ways:
+            raise missing[0]
+        return tuple(ways)
+
+    def _qualified(self, name: str) -> Way | None:
         """`provider/model`, where there is such a provider."""
         provider, slash, model = name.partition("/")
         if not slash or not model:
@@ -196,17 +176,17 @@ class Models:
         if provider not in self._endpoints:
             return None
         self._require_key(provider, name)
-        return Choice(name, self._provider(provider), model)
+        return Way(self._provider(provider), model)
 
-    def _from_catalogue(self, name: str) -> Choice:
+    def _from_catalogue(self, name: str) -> tuple[Way, ...]:
         if name in local.MODELS:
-            return self._embedded(name)
+            return (self._embedded(name),)
         entry = next((entry for entry in self._catalogue.models if entry.id == name), None)
         if entry is None:
             raise RequestError(self._unknown(name), code="model_not_found", param="model")
-        for provider in entry.providers:
-            if self._missing_key(provider) is None:
-                return Choice(name, self._provider(provider), name)
+        ready = [p for p in entry.providers if self._missing_key(p) is None]
+        if ready:
+            return tuple(Way(self._provider(provider), name) for provider in ready)
         variables = " or ".join(str(self._missing_key(p)) for p in entry.providers)
         raise UnavailableError(
             "provider_not_configured",
@@ -215,7 +195,7 @@ class Models:
             param="model",
         )
 
-    def _embedded(self, name: str) -> Choice:
+    def _embedded(self, name: str) -> Way:
         if not local.available(name):
             raise UnavailableError(
                 "provider_not_configured",
@@ -224,7 +204,7 @@ class Models:
                 retryable=False,
                 param="model",
             )
-        return Choice(name, self._provider("local"), name)
+        return Way(self._provider("local"), name)
 
     def _provider(self, name: str) -> Provider:
         provider = self._providers.get(name)

@@ -103,7 +103,7 @@ class Runtime:
                 spoken=spoken,
                 label=label,
                 stream_id=stream_id,
-                timed=False,  # the deadlines are for upstreams; an agent may work for an hour
+                timed="never",  # the deadlines are for upstreams; an agent may work for an hour
             )
         choice = await self.models.resolve(asked.model)
         return await self.hub.start(
@@ -116,6 +116,7 @@ class Runtime:
             spoken=spoken,
             label=label,
             stream_id=stream_id,
+            timed="once begun",
         )
 
     async def aclose(self) -> None:

@@ -83,6 +83,11 @@ class Snapshot:
                 tool_call.arguments += arguments
                 return
 
+    def _end(self, usage: ev.Usage | None, timing: ev.Timing | None) -> None:
+        self.usage, self.timing = usage, timing
+        if timing is not None and timing.route:
+            self.route = timing.route
+
     def add(self, event: ev.Event, position: Position) -> None:
         """Take in the next event of the log, which stands at `position`."""
         self.position = position
@@ -103,8 +108,9 @@ class Snapshot:
                 self.stream, self.model, self.created = stream, model, created
             case ev.StreamEnd(reason, usage, timing):
                 self.status = "cancelled" if reason == "cancelled" else "done"
-                self.reason, self.usage, self.timing = reason, usage, timing
+                self.reason = reason
+                self._end(usage, timing)
             case ev.StreamError(code, message, retryable, usage, timing):
                 self.status = "failed"
                 self.error = Failure(code, message, retryable)
-                self.usage, self.timing = usage, timing
+                self._end(usage, timing)

@@ -17,6 +17,8 @@ from headwater.wires.base import OnDisconnect, Wire
 class ScriptedSource:
     """A source that says what the test makes it say."""
 
+    attempts = 1
+    route: str | None = None
     connected_at: float | None = None
     usage: Usage | None = None
 
@@ -25,6 +27,9 @@ class ScriptedSource:
         self.cancelled = False
 
     def start(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+
+    def hand_over(self, receiver: Receiver) -> None:
         self.receiver = receiver
 
     def cancel(self) -> None:

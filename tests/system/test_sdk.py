@@ -357,4 +357,5 @@ def test_the_sdk_s_retries_meet_a_limit_that_passes(server: Server, upstream: Up
         pytest.raises(openai.InternalServerError),
     ):
         list(ask(client, "broken"))
-    assert len(upstream.posts) - before == 2, "the SDK tries again, and nobody else does"
+    # Each of the SDK's two requests was tried three times, as long as there is a budget for it.
+    assert 2 <= len(upstream.posts) - before <= 6

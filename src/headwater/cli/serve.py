@@ -38,7 +38,7 @@ def command(
         except HeadwaterError as error:
             click.echo(error.message, err=True)
         else:
-            click.echo(f"Model: {choice.name} ({choice.provider.name})")
+            click.echo(f"Model: {choice.name} ({choice.ways[0].provider.name})")
 
     def on_ready(url: str) -> None:
         # At once: the upstream that is asked for its models may be slow, or not there yet.

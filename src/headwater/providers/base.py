@@ -42,7 +42,15 @@ class Receiver(Protocol):
 
 
 class Source(Protocol):
-    """One attempt at one generation."""
+    """One generation."""
+
+    @property
+    def attempts(self) -> int:
+        """How often a provider was asked."""
+
+    @property
+    def route(self) -> str | None:
+        """`provider/model` where another one answers than was to; None before, and elsewhere."""
 
     @property
     def connected_at(self) -> float | None:
@@ -59,12 +67,19 @@ class Source(Protocol):
         """Free the upstream at once; the receiver hears nothing more."""
 
 
+class ProviderSource(Source, Protocol):
+    """One attempt at one generation, as a provider makes it."""
+
+    def hand_over(self, receiver: Receiver) -> None:
+        """Push to `receiver` from now on."""
+
+
 class Provider(Protocol):
     """Makes sources."""
 
     name: str
 
-    def source(self, request: GenerationRequest, model: str) -> Source:
+    def source(self, request: GenerationRequest, model: str) -> ProviderSource:
         """A source that has not begun; `RequestError` for what this provider cannot do."""
 
     async def aclose(self) -> None:

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from headwater.errors import HeadwaterError, UpstreamError
 from headwater.events import Event, Usage
 from headwater.generation import GenerationRequest
-from headwater.providers.base import Dialect, Parser, Receiver, Source
+from headwater.providers.base import Dialect, Parser, ProviderSource, Receiver
 from headwater.providers.failures import redact
 from headwater.upstream import Exchange, Request
 
@@ -39,7 +39,7 @@ class HttpProvider:
         self._key = key
         self._client = client
 
-    def source(self, request: GenerationRequest, model: str) -> Source:
+    def source(self, request: GenerationRequest, model: str) -> HttpSource:
         upstream = self._dialect.request(self._base_url, self._key, request, model)
         return HttpSource(self.name, self._dialect, upstream, self._client, secret=self._key)
 
@@ -64,6 +64,9 @@ class HttpSource:
         "_secret",
         "_status",
     )
+
+    attempts = 1
+    route: str | None = None
 
     def __init__(
         self,
@@ -98,6 +101,9 @@ class HttpSource:
     def start(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._exchange = self._client.send(self._request, self)
+
+    def hand_over(self, receiver: Receiver) -> None:
+        self._receiver = receiver
 
     def cancel(self) -> None:
         self._receiver = None
@@ -177,9 +183,12 @@ class Deferred:
     `make` gives the source, or raises `HeadwaterError`.
     """
 
-    def __init__(self, make: Callable[[], Coroutine[None, None, Source]]) -> None:
+    attempts = 1
+    route: str | None = None
+
+    def __init__(self, make: Callable[[], Coroutine[None, None, ProviderSource]]) -> None:
         self._make = make
-        self._source: Source | None = None
+        self._source: ProviderSource | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -192,6 +201,10 @@ class Deferred:
 
     def start(self, receiver: Receiver) -> None:
         self._task = asyncio.get_running_loop().create_task(self._begin(receiver))
+
+    def hand_over(self, receiver: Receiver) -> None:
+        if self._source is not None:  # it is there: something has come from it
+            self._source.hand_over(receiver)
 
     def cancel(self) -> None:
         if self._task is not None:

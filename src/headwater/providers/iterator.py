@@ -38,6 +38,8 @@ def iterator_source(items: Items, spawn: Spawn | None = None) -> Source:
 class AsyncSource:
     """Iterates in a task."""
 
+    attempts = 1
+    route: str | None = None
     connected_at: float | None = None
 
     def __init__(self, items: AsyncIterable[Item]) -> None:
@@ -81,6 +83,8 @@ class AsyncSource:
 class SyncSource:
     """Iterates in a thread of its own, or a greenlet: a generator stays where it was begun."""
 
+    attempts = 1
+    route: str | None = None
     connected_at: float | None = None
 
     def __init__(self, items: Iterable[Item], spawn: Spawn) -> None:

@@ -53,6 +53,8 @@ class TapeProvider:
 class TapeSource:
     """One playing of a tape."""
 
+    attempts = 1
+    route: str | None = None
     connected_at: float | None = None
     usage: Usage | None = None
 
@@ -62,20 +64,26 @@ class TapeSource:
         self._next = 0
         self._timer: asyncio.TimerHandle | None = None
         self._began = 0.0
+        self._receiver: Receiver | None = None
 
     def start(self, receiver: Receiver) -> None:
         self._began = asyncio.get_running_loop().time()
-        self._wait(receiver)
+        self._receiver = receiver
+        self._wait()
+
+    def hand_over(self, receiver: Receiver) -> None:
+        self._receiver = receiver
 
     def cancel(self) -> None:
+        self._receiver = None
         if self._timer is not None:
             self._timer.cancel()
 
-    def _wait(self, receiver: Receiver) -> None:
+    def _wait(self) -> None:
         at = self._began + self._lines[self._next][0] / 1000 / self._speed
-        self._timer = asyncio.get_running_loop().call_at(at, self._play, receiver)
+        self._timer = asyncio.get_running_loop().call_at(at, self._play)
 
-    def _play(self, receiver: Receiver) -> None:
+    def _play(self) -> None:
         """Everything with one time is what one read brought."""
         now = self._lines[self._next][0]
         events: list[Event] = []
@@ -89,9 +97,11 @@ class TapeSource:
                 end = UpstreamError(event.code, event.message, retryable=event.retryable)
             elif not isinstance(event, StreamStart):
                 events.append(event)
-        if end is not None:
+        if self._receiver is not None and end is not None:
+            receiver, self._receiver = self._receiver, None
             receiver.end(end, events)
             return
-        if events:
-            receiver.events(events)
-        self._wait(receiver)
+        if self._receiver is not None and events:
+            self._receiver.events(events)
+        if self._receiver is not None:  # it may have left meanwhile
+            self._wait()

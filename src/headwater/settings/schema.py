@@ -216,7 +216,13 @@ class ProviderSettings(Section, frozen=True):
 class HedgeSettings(Section, frozen=True):
     """When a second attempt may race a slow first one."""
 
-    after: Annotated[str, Meta(description="Percentile of first tokens to wait for.")] = "p95"
+    after: Annotated[
+        str,
+        Meta(
+            description="Percentile of first tokens to wait for, or a number of seconds.",
+            extra={"seconds": True},
+        ),
+    ] = "p95"
     max_extra: Annotated[
         float, Meta(gt=0, le=1, description="Largest share of requests that may be asked twice.")
     ] = 0.1

@@ -45,6 +45,8 @@ def read(value: object, annotated: Any, path: tuple[str, ...], *, text: bool = F
         value = _size(value)
     elif text and isinstance(value, str):
         value = _from_text(value, kind)
+    elif type(value) in (int, float) and any((m.extra or {}).get("seconds") for m in metas):
+        value = f"{value:f}s"
     if isinstance(value, list) and get_origin(kind) is tuple:
         value = tuple(value)
     try:
@@ -164,9 +166,13 @@ def _check_route(route: tuple[str, ...]) -> None:
             raise WrongValue(f'must hold provider/model entries, not "{entry[:60]}"')
 
 
-def _check_percentile(after: str) -> None:
-    if re.fullmatch(r"p[1-9][0-9]?", after, re.ASCII) is None:
-        raise WrongValue('must be a percentile from "p1" to "p99"')
+def _check_after(after: str) -> None:
+    # A number of the file comes here as "0.5s", which the environment may say too.
+    seconds = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]{1,6})?)s", after, re.ASCII)
+    if re.fullmatch(r"p[1-9][0-9]?", after, re.ASCII) is None and not (
+        seconds and float(seconds[1]) > 0
+    ):
+        raise WrongValue('must be a percentile from "p1" to "p99", or seconds such as 0.5')
 
 
 def _check_hosts(hosts: tuple[str, ...]) -> None:
@@ -189,6 +195,6 @@ _CHECKS: Final[dict[str, Callable[[Any], None]]] = {
     "server.cors_origins": _check_origins,
     "store.url": _check_store_url,
     "providers.*.base_url": _check_base_url,
-    "models.*.after": _check_percentile,
+    "models.*.after": _check_after,
     "models.*.route": _check_route,
 }

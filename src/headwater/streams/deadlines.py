@@ -19,19 +19,19 @@ class Deadlines:
     that sends comments is alive: a reasoning model may think for minutes, so comments stretch
     either to `comments_s` since the last data. `total_s` bounds everything.
 
-    Whoever gets the events sets `data_at`, the loop's time, and `first` to False: two attributes,
-    since a call would cost a token more than the rest of this.
+    Whoever gets the events calls `begun` at the first of them, and then sets `data_at`, the loop's
+    time: an attribute, since a call would cost a token more than the rest of this.
     """
 
     __slots__ = (
         "_began",
         "_comment_at",
+        "_first",
         "_limits",
         "_loop",
         "_on_late",
         "_timer",
         "data_at",
-        "first",
     )
 
     def __init__(self, limits: TimeoutSettings, on_late: Callable[[UpstreamError], None]) -> None:
@@ -39,15 +39,23 @@ class Deadlines:
         self._on_late = on_late
         self._loop = asyncio.get_running_loop()
         self._began = self.data_at = self._comment_at = self._loop.time()
-        self.first = True
+        self._first = True
         first = self._began + min(limits.first_token_s, limits.total_s)
         self._timer = self._loop.call_at(first, self._check)
+
+    def begun(self) -> None:
+        """The first event has come."""
+        self._first = False
+        self.data_at = self._loop.time()
+        # The idle limit may be the shorter one.
+        self._timer.cancel()
+        self._timer = self._loop.call_at(self._due()[0], self._check)
 
     def alive(self, data: bool) -> None:
         """Something has come that makes no event: data, or only comments."""
         now = self._loop.time()
         self._comment_at = now
-        if data and not self.first:
+        if data and not self._first:
             self.data_at = now
 
     def stop(self) -> None:
@@ -56,10 +64,12 @@ class Deadlines:
 
     def _due(self) -> tuple[float, UpstreamError]:
         limits = self._limits
-        silence = limits.first_token_s if self.first else limits.idle_s
+        silence = limits.first_token_s if self._first else limits.idle_s
         at = self.data_at + silence
         what = (
-            f"sent no token within {silence:g} s" if self.first else f"was silent for {silence:g} s"
+            f"sent no token within {silence:g} s"
+            if self._first
+            else f"was silent for {silence:g} s"
         )
         if self._comment_at > self.data_at:
             at = min(self._comment_at + silence, self.data_at + max(silence, limits.comments_s))

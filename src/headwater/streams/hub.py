@@ -6,13 +6,15 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+from msgspec import structs
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError, RequestError, UnavailableError
 from headwater.position import START, Position
 from headwater.providers.base import Source
-from headwater.settings import Settings
+from headwater.settings import Settings, TimeoutSettings
 from headwater.snapshot import Snapshot
 from headwater.stores.base import Note, Record, Store, Tail
 from headwater.streams.leases import Leases
@@ -26,6 +28,8 @@ from headwater.wires.base import OnDisconnect, Wire
 # How long a process at its limit asks callers to wait: streams end every second there.
 _OVERLOAD_RETRY_S: Final = 1.0
 
+#: "once begun": the source itself sees to it that there is a first token.
+Timed = Literal["always", "once begun", "never"]
 
 # How often an owner that has not answered is asked again to stop.
 _ASK_AGAIN_S: Final = 0.5
@@ -80,13 +84,13 @@ class Hub:
         spoken: tuple[str, tuple[Any, ...]] | None = None,
         label: str | None = None,
         stream_id: str | None = None,
-        timed: bool = True,
+        timed: Timed = "always",
     ) -> Stream:
         """Begin a generation; it writes its log whoever reads it.
 
         `asked_at` is `time.monotonic()` when the request arrived; `spoken` the wire that it was
         asked in, with its options; `label` something to find the stream again by; `stream_id` an id
-        of `new_id`; `timed` is False for a source that no deadline should end.
+        of `new_id`; `timed` says which deadlines may end it.
         `UnavailableError` when this process is at its limit or on its way out.
         """
         self._admit()
@@ -109,7 +113,7 @@ class Hub:
             source,
             self.store,
             stream.feed,
-            timeouts=self.settings.timeouts if timed else None,
+            timeouts=self._timeouts(timed),
             max_bytes=self.settings.store.max_stream_bytes,
             asked_at=time.monotonic() if asked_at is None else asked_at,
         )
@@ -271,6 +275,12 @@ class Hub:
     def _tick(self, now: float) -> None:
         for stream in list(self._streams.values()):
             stream.expire(now)
+
+    def _timeouts(self, timed: Timed) -> TimeoutSettings | None:
+        limits = self.settings.timeouts
+        if timed == "once begun":
+            return structs.replace(limits, first_token_s=limits.total_s)
+        return limits if timed == "always" else None
 
     def _admit(self) -> None:
         if self.draining:

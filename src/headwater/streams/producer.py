@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import UNSET
+
 from headwater.errors import HeadwaterError, StorageError, UpstreamError
 from headwater.events import (
     Event,
@@ -136,9 +138,10 @@ class Producer:
         deadlines = self._deadlines
         if deadlines is not None:
             deadlines.data_at = self._time()
-            deadlines.first = False
         if self._first_at is None:
             self._first_at = time.monotonic()
+            if deadlines is not None:
+                deadlines.begun()
             self._append(events, closes=False)
             self._overhead += time.monotonic() - self._first_at
         else:
@@ -197,7 +200,8 @@ class Producer:
             first_token=since(self._first_at),
             total=round((time.monotonic() - self._asked_at) * 1000, 2),
             overhead=round(self._overhead * 1000, 3),
-            attempts=1,
+            attempts=self._source.attempts,
+            route=self._source.route or UNSET,
         )
 
     # the log

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import structs
 
 from headwater.generation import GenerationRequest
-from headwater.providers.base import Dialect, Source
+from headwater.providers.base import Dialect, ProviderSource
 from headwater.providers.http import Client, Deferred, HttpProvider
 from headwater.providers.local.engine import Engine
 
@@ -26,12 +26,12 @@ class LocalProvider:
         self._dialect = dialect
         self._client = client
 
-    def source(self, request: GenerationRequest, model: str) -> Source:
+    def source(self, request: GenerationRequest, model: str) -> ProviderSource:
         if not _CAPS & request.options.keys():
             options = {**request.options, "max_tokens": DEFAULT_TOKENS}
             request = structs.replace(request, options=options)
 
-        async def make() -> Source:
+        async def make() -> ProviderSource:
             base_url = await self._engine.base_url()
             key = self._engine.api_key
             provider = HttpProvider(self.name, self._dialect, base_url, key, self._client)

@@ -1,0 +1,33 @@
+"""`catalogue.toml`, beside this file: the providers and models that are known without settings."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+
+import msgspec
+
+from headwater.settings import Endpoint
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model, the providers that have it, and who says so since when."""
+
+    id: str
+    providers: list[str]
+    source: str
+    checked: str
+    context: int | None = None
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """What is in the file."""
+
+    providers: dict[str, Endpoint]
+    models: list[Entry]
+
+
+def load() -> Catalogue:
+    """Read the file that came with this package."""
+    text = files("headwater.providers").joinpath("catalogue.toml").read_text("utf-8")
+    return msgspec.convert(tomllib.loads(text), Catalogue)

@@ -1,0 +1,86 @@
+"""One attempt of a route at a first token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from headwater.errors import HeadwaterError
+from headwater.events import Event
+from headwater.providers.base import Outcome, ProviderSource, Receiver
+from headwater.settings import TimeoutSettings
+from headwater.streams.deadlines import Deadlines
+
+
+class Owner(Protocol):
+    """Whoever makes attempts; told once of each that it did not cancel."""
+
+    def won(self, attempt: Attempt) -> Receiver | None:
+        """The attempt has its first token: who reads it from now on."""
+
+    def failed(self, attempt: Attempt, error: HeadwaterError) -> None:
+        """The attempt ended before its first token."""
+
+
+class Attempt:
+    """Receives what one candidate sends until its first token, and measures its silence."""
+
+    __slots__ = ("_deadlines", "_owner", "at", "route", "source")
+
+    def __init__(self, owner: Owner, source: ProviderSource, route: str, at: int) -> None:
+        self._owner: Owner | None = owner
+        self._deadlines: Deadlines | None = None
+        self.source = source
+        self.route = route
+        self.at = at
+
+    def start(self, limits: TimeoutSettings) -> None:
+        """Ask the candidate."""
+        self._deadlines = Deadlines(limits, self._late)
+        try:
+            self.source.start(self)
+        except HeadwaterError as error:
+            self.end(error)
+
+    def cancel(self) -> None:
+        """Free the candidate at once; nobody hears of it any more."""
+        self._over()
+        self.source.cancel()
+
+    # headwater.providers.base.Receiver
+
+    def events(self, events: Sequence[Event]) -> None:
+        owner = self._over()
+        receiver = owner.won(self) if owner is not None else None
+        if receiver is not None:
+            self.source.hand_over(receiver)
+            receiver.events(events)
+
+    def alive(self, data: bool) -> None:
+        if self._deadlines is not None:
+            self._deadlines.alive(data)
+
+    def end(self, outcome: Outcome, events: Sequence[Event] = ()) -> None:
+        owner = self._over()
+        if owner is None:
+            return
+        if isinstance(outcome, HeadwaterError) and not events:
+            owner.failed(self, outcome)
+            return
+        receiver = owner.won(self)
+        if receiver is not None:
+            receiver.end(outcome, events)
+
+    def _late(self, error: HeadwaterError) -> None:
+        owner = self._over()
+        self.source.cancel()
+        if owner is not None:
+            owner.failed(self, error)
+
+    def _over(self) -> Owner | None:
+        """Stop measuring and let go of the owner: kept, they would be a circle."""
+        if self._deadlines is not None:
+            self._deadlines.stop()
+            self._deadlines = None
+        owner, self._owner = self._owner, None
+        return owner

@@ -1,0 +1,78 @@
+"""What the routes of one process share, and from which each request's source is made."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+from headwater.errors import HeadwaterError
+from headwater.settings import HedgeSettings, TimeoutSettings
+from headwater.streams.breaker import Breaker
+from headwater.streams.hedging import Hedging
+from headwater.streams.retries import Retries
+from headwater.streams.routing import Candidate, RoutedSource
+
+
+class Router:
+    """What the requests of one process share: breakers, the budget of retries, times of routes.
+
+    `jitter` gives numbers from 0 to 1. Belongs to one event loop.
+    """
+
+    def __init__(
+        self, limits: TimeoutSettings, jitter: Callable[[], float] = random.random
+    ) -> None:
+        self._limits = limits
+        self._jitter = jitter
+        self._retries = Retries(jitter)
+        self._breakers: dict[str, Breaker] = {}
+        self._hedging: dict[str, Hedging] = {}
+
+    def source(
+        self, candidates: Sequence[Candidate], name: str, hedge: HedgeSettings | None = None
+    ) -> RoutedSource:
+        """The candidates as one source; times to the first token are kept under `name`.
+
+        Raises the first candidate's `HeadwaterError` when all of them refuse the request.
+        """
+        ordered, breakers = self._ordered(candidates)
+        refusals: dict[str, HeadwaterError] = {}
+        for at, candidate in enumerate(ordered):
+            try:
+                first = candidate.make()
+            except HeadwaterError as error:
+                refusals[candidate.route] = error
+            else:
+                hedging = self._hedging_of(name, hedge) if hedge is not None else None
+                asked = candidates[0].route
+                left = ordered[at:]
+                return RoutedSource(
+                    left, first, asked, self._limits, self._retries, breakers, hedging
+                )
+        raise refusals[candidates[0].route]
+
+    def _ordered(
+        self, candidates: Sequence[Candidate]
+    ) -> tuple[Sequence[Candidate], Mapping[str, Breaker]]:
+        """In the user's order, those that are broken last.
+
+        A route of one has no breaker: it would change nothing, and its name may be any text that a
+        caller sends, to be kept for ever.
+        """
+        if len(candidates) == 1:
+            return candidates, {}
+        for candidate in candidates:
+            if candidate.route not in self._breakers:
+                self._breakers[candidate.route] = Breaker(self._jitter)
+        now = asyncio.get_running_loop().time()
+        return (
+            sorted(candidates, key=lambda c: not self._breakers[c.route].ready(now)),
+            self._breakers,
+        )
+
+    def _hedging_of(self, name: str, settings: HedgeSettings) -> Hedging:
+        hedging = self._hedging.get(name)
+        if hedging is None:
+            hedging = self._hedging[name] = Hedging(settings)
+        return hedging
