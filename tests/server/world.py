@@ -37,18 +37,18 @@ class World:
         return prompt
 
     def asked(self, prompt: str) -> Request:
-        """What the upstream was asked for this prompt, once it was."""
-
-        def posts() -> list[Request]:
-            return [post for post in self.upstream.posts if prompt_of(post) == prompt]
-
-        self.upstream.wait(lambda: bool(posts()), BOUND_S)
-        [post] = posts()
+        """What the upstream was asked for this prompt, once it was; it is asked just once."""
+        self.upstream.wait(lambda: bool(self._posts(prompt)), BOUND_S)
+        [post] = self._posts(prompt)
         return post
 
+    def _posts(self, prompt: str) -> list[Request]:
+        return [post for post in self.upstream.posts if prompt_of(post) == prompt]
+
     def freed(self, prompt: str, since: float) -> float:
-        """Seconds until the upstream of this prompt saw its client go."""
-        post = self.asked(prompt)
+        """Seconds until the upstream of this prompt saw its client go, the last time it did."""
+        self.upstream.wait(lambda: bool(self._posts(prompt)), BOUND_S)
+        post = self._posts(prompt)[-1]
         self.upstream.wait(lambda: post.hung_up_at is not None, BOUND_S)
         assert post.hung_up_at is not None
         return post.hung_up_at - since

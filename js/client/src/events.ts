@@ -13,7 +13,10 @@ export interface Usage {
   cached_tokens?: number;
 }
 
-/** Milliseconds from the arrival of the request; null where the stage was not reached. */
+/**
+ * Milliseconds from the arrival of the request; null where the stage was not reached.
+ * `route` is who answered, where that was not the first choice.
+ */
 export interface Timing {
   queue: number;
   connect: number | null;
@@ -21,6 +24,7 @@ export interface Timing {
   total: number;
   overhead: number;
   attempts: number;
+  route?: string;
 }
 
 export type FinishReason = "stop" | "length" | "tool-calls" | "content-filter" | "cancelled";
