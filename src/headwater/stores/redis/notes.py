@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final, cast, get_args
+from typing import Any
 
-from headwater.stores.base import Note, OnNote
+from headwater.stores.base import OnNote
+from headwater.stores.notes import read_note
 from headwater.stores.redis.connection import Dialler, Line, Link, pack
 
 log = logging.getLogger("headwater.stores.redis")
-
-_NOTES: Final = frozenset(get_args(Note))
-
-
-def write_note(note: Note, sender: str, stream: str) -> str:
-    """Put a note into one message."""
-    return f"{note} {sender} {stream}"
 
 
 class Notes:
@@ -69,11 +63,10 @@ class Notes:
                     self._subscribed.set()
 
     def _heard(self, message: bytes) -> None:
-        note, _, rest = message.decode(errors="replace").partition(" ")
-        sender, _, stream = rest.partition(" ")
-        if note not in _NOTES or self._on_note is None:
-            return  # of a newer version than this
+        note = read_note(message)
+        if note is None or self._on_note is None:
+            return
         try:
-            self._on_note(cast(Note, note), stream, sender)
+            self._on_note(*note)
         except Exception:
             log.exception("a note was not taken")

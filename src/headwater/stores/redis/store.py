@@ -14,6 +14,7 @@ import msgspec
 
 from headwater.position import Position
 from headwater.stores.base import Appended, Entry, Note, OnNote, Record, Tail
+from headwater.stores.notes import write_note
 from headwater.stores.redis import scripts
 from headwater.stores.redis.client import Client, call, unavailable
 from headwater.stores.redis.connection import UNREACHABLE, Command, Dialler
@@ -28,7 +29,7 @@ from headwater.stores.redis.keys import (
     principal_key,
     stream_keys,
 )
-from headwater.stores.redis.notes import Notes, write_note
+from headwater.stores.redis.notes import Notes
 from headwater.stores.redis.pipeline import Pipeline
 
 # A running stream expires too, so that a fleet that never comes back leaves nothing behind; its

@@ -10,13 +10,13 @@ import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from headwater.errors import StorageError
 from headwater.stores.base import Note, OnNote
+from headwater.stores.notes import read_note, write_note
 
 _LONGEST: Final = 512
-_NOTES: Final = frozenset({"wake", "here", "left", "stop"})
 # What one turn of the loop reads: a flood of notes must not hold the streams.
 _AT_ONCE: Final = 256
 
@@ -37,7 +37,7 @@ class Channel:
     def send(self, node: str, note: Note, stream: str) -> None:
         """Drop it when the other is not there, or has not read what it was sent before."""
         with suppress(OSError):
-            message = f"{note} {stream} {self._node}".encode()
+            message = write_note(note, self._node, stream).encode()
             self._socket.sendto(message, str(self._folder / node))
 
     def forget(self, node: str) -> None:
@@ -56,9 +56,9 @@ class Channel:
                 message = self._socket.recv(_LONGEST)
             except OSError:
                 return
-            match message.decode(errors="replace").split(" "):
-                case [note, stream, sender] if note in _NOTES:
-                    self._on_note(cast(Note, note), stream, sender)
+            note = read_note(message)
+            if note is not None:
+                self._on_note(*note)
 
 
 def _folder(database: Path) -> Path:
