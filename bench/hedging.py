@@ -78,7 +78,7 @@ def measure(hedge: str, requests: int, seed: int) -> Outcome:
     ):
         config = Path(work) / "headwater.toml"
         config.write_text(_CONFIGURATION.format(one=one.url, two=two.url, hedge=hedge))
-        command = [
+        command: list[str | Path] = [
             Path(sys.executable).with_name("headwater"),
             *("serve", "--port", str(port), "--config", str(config)),
         ]
