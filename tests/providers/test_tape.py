@@ -7,6 +7,7 @@ import gc
 import itertools
 import math
 import os
+import re
 import subprocess
 import sys
 import weakref
@@ -430,11 +431,17 @@ SHIPPED = {"story", "slow-start", "reasoning", "tools", "bursty"}
 def test_the_shipped_tapes_are_what_their_script_makes(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     script = [sys.executable, str(root / "scripts" / "tapes.py"), str(tmp_path)]
-    subprocess.run(script, check=True, stdout=subprocess.DEVNULL)
+    printed = subprocess.run(script, check=True, capture_output=True, text=True).stdout
     made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert made == {path.name: path.read_bytes() for path in FOLDER.glob("*.tape")}
     assert {name.removesuffix(".tape") for name in made} == SHIPPED
     assert sum(map(len, made.values())) < 100_000
+    # And what it prints is what the documentation says.
+    table = (root / "docs" / "tapes.md").read_text()
+    for line in printed.splitlines():
+        name, seed, pieces, first, total, _ = re.split(r": seed |, ", line)
+        cells = [f"`{name}`", seed, pieces.split()[0], first.removeprefix("first token "), total]
+        assert f"| {' | '.join(cells).removesuffix(' in all')} |" in table
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))
