@@ -218,6 +218,7 @@ def test_a_recording_replaces_only_what_it_may(tmp_path: Path) -> None:
         ((*LINES, b'[59, {"type":"text-delta","text":"a"}]', END), "must be from 60 to"),
         ((b'[1e9, {"type":"text-delta","text":"a"}]', END), "to 86400000 ms, not 1e"),
         ((*LINES, END, b"", LINES[3]), "line 7: nothing follows the terminal event"),
+        ((b'[0, {"type":"event-unknown"}]', END), "line 1: event-unknown stands for an event"),
         ((LINES[0], LINES[0], END), "line 2: stream-start can only be the first"),
         ((FAILED.replace(b"truncated", b"odd"),), "there is no error 'odd'; use one of invalid"),
     ],
@@ -235,7 +236,7 @@ def test_a_tape_that_cannot_be_read(tmp_path: Path) -> None:
         read(tmp_path / "none")
     long = tmp_path / "long.tape"
     with long.open("wb") as file:
-        file.truncate(16 * 1024 * 1024 + 1)
+        file.truncate(32 * 1024 * 1024 + 1)
     with pytest.raises(ConfigurationError, match="too long"):
         read(long)
 

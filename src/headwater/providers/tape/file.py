@@ -13,12 +13,13 @@ from typing import Final
 import msgspec
 
 from headwater.errors import STATUS, ConfigurationError
-from headwater.events import Event, StreamEnd, StreamError, StreamStart
+from headwater.events import Event, StreamEnd, StreamError, StreamStart, Unknown
 
 Line = tuple[float, Event]
 
-# What a stream's log may hold unless it is said otherwise; a tape that is played is held whole.
-_MAX_BYTES: Final = 16 * 1024 * 1024
+# A tape that is played is held whole. This is twice what a stream's log may hold unless it is said
+# otherwise: the times take room too.
+_MAX_BYTES: Final = 32 * 1024 * 1024
 # No stream lasts a day, and a time beyond that is a slip of the pen.
 _MAX_MS: Final = 86_400_000.0
 
@@ -34,7 +35,7 @@ def read(path: Path, name: str | None = None) -> list[Line]:
     name = str(path) if name is None else name
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise ConfigurationError(f"{name} is too long for a tape: more than 16 MiB")
+            raise ConfigurationError(f"{name} is too long for a tape: more than 32 MiB")
         data = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{name} cannot be read: {error.strerror}") from error
@@ -74,6 +75,8 @@ def _check(line: Line, before: list[Line]) -> None:
         raise ValueError(f"its time must be from {earliest:g} to {_MAX_MS:.0f} ms, not {at:g}")
     if before and isinstance(before[-1][1], (StreamEnd, StreamError)):
         raise ValueError("nothing follows the terminal event")
+    if isinstance(event, Unknown):
+        raise ValueError("event-unknown stands for an event; it is none")  # noqa: TRY004
     if before and isinstance(event, StreamStart):
         raise ValueError("stream-start can only be the first event")
     if isinstance(event, StreamError) and event.code not in STATUS:

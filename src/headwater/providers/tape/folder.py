@@ -16,7 +16,7 @@ from headwater.providers.tape.file import Line, read
 #: What the name of a tape's file ends with.
 SUFFIXES: Final = (".jsonl", ".tape")
 
-# Those that are played again and again; a tape may be 16 MiB.
+# Those that are played again and again; a tape may be 32 MiB.
 _HELD: Final = 8
 
 

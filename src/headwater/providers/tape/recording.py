@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -47,7 +47,7 @@ class Recording:
         self.ms = round(ms, 1)  # finer than that is the noise of a machine
         # What only a newer version knows cannot be played by this one.
         known = [event for event in events if not isinstance(event, Unknown)]
-        with self._told():
+        with _told(self._path):
             self._file.write(b"".join(text(self.ms, event) for event in known))
         self.count += len(known)
         self._whole = bool(known) and isinstance(known[-1], Terminal)
@@ -60,7 +60,7 @@ class Recording:
     ) -> None:
         assert self._file is not None  # noqa: S101 - for the type checker
         try:
-            with self._told():
+            with _told(self._path):
                 self._file.close()
                 if self._whole:
                     self._part.replace(self._path)
@@ -68,20 +68,12 @@ class Recording:
             with suppress(OSError):
                 self._part.unlink(missing_ok=True)
 
-    def _told(self) -> _Told:
-        return _Told(self._path)
 
-
-class _Told:
-    """Translates what the file system says."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError):
-            message = f"cannot write {self._path}: {error.strerror}"
-            raise HeadwaterError("storage_failed", message) from error
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Translate what the file system says."""
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror}"
+        raise HeadwaterError("storage_failed", message) from error
