@@ -15,7 +15,18 @@ import pytest
 from headwater import events as ev
 from headwater.providers.tape import read
 from headwater.tapes import FOLDER
-from headwater.testing import CUT, STALL, Answer, FaultyUpstream, Request, chat, chunk, reply
+from headwater.testing import (
+    CUT,
+    DONE,
+    STALL,
+    Answer,
+    Fault,
+    FaultyProxy,
+    FaultyUpstream,
+    Request,
+    chunk,
+    reply,
+)
 from tests.cli.test_ask import EVENTS, HEADERS, SUMMARY, native
 from tests.helpers.processes import HEADWATER, environment, headwater_serve, stopped_at_the_end
 from tests.server.serving import ask
@@ -73,18 +84,16 @@ def test_what_is_recorded_is_replayed(where: str, server: int, tmp_path: Path) -
 
 
 def test_times_are_those_of_arrival(tmp_path: Path) -> None:
-    answer = chat(["a", "b", "c"], gap_s=0.1)
+    together = chunk({"content": "a"}) + chunk({"content": "b"})
+    answer = Answer([together, 0.2, chunk({"content": "c"}), chunk({}, "stop"), DONE])
     with FaultyUpstream(answer) as upstream:
         environ = {"HEADWATER_SERVER__UPSTREAM": upstream.url}
         done = headwater("record", "hi", "-o", "a.tape", cwd=tmp_path, **environ)
-        sent = [at for at, _ in upstream.posts[0].sent]
     assert done.stdout == "abc\n"
     lines = read(tmp_path / "a.tape")
     assert [type(event).__name__ for _, event in lines[:2]] == ["StreamStart", "TextDelta"]
-    times = [at / 1000 for at, event in lines if isinstance(event, ev.TextDelta)]
-    # What was sent later arrived later: the first is not in one read with the last.
-    assert times[0] < times[-1]
-    assert sent[-1] > sent[0]
+    a, b, c = (at for at, event in lines if isinstance(event, ev.TextDelta))
+    assert a == b < c
     assert "hi" not in (tmp_path / "a.tape").read_text()  # the prompt is not on it
 
 
@@ -163,6 +172,20 @@ def test_a_cut_is_not_on_the_tape(tmp_path: Path) -> None:
     events = [json.loads(ev.encode(event)) for _, event in read(tmp_path / "a.tape")]
     assert [event["type"] for event in events] == [event["type"] for event in EVENTS]
     assert content(tmp_path / "a.tape") == [ev.TextDelta(t) for t in ("one ", "two ", "three")]
+
+
+@pytest.mark.parametrize("where", [200, 4000, 12_000])
+def test_a_stream_cut_anywhere_is_recorded_whole(where: int, server: int, tmp_path: Path) -> None:
+    with FaultyProxy(server, [Fault(after=where)]) as proxy:
+        arguments = ["record", "hi", "-o", "a.tape", "--model", "tape/story?speed=20"]
+        url = f"http://127.0.0.1:{proxy.port}"
+        done = headwater(*arguments, "--server", url, cwd=tmp_path)
+        links = len(proxy.links)
+    if where == 200:  # inside the head: whose stream it was is not known
+        assert (done.returncode, files(tmp_path)) == (1, [])
+    else:
+        assert (done.returncode, done.stdout, links) == (0, TEXT, 2)
+        assert content(tmp_path / "a.tape") == STORY[:-1]
 
 
 def test_a_server_that_is_lost_leaves_no_tape(tmp_path: Path) -> None:
