@@ -12,7 +12,9 @@ import pytest
 
 from headwater.errors import ConfigurationError, UnavailableError
 from headwater.models import ModelInfo, Models
+from headwater.providers import tape
 from headwater.settings import ModelSettings, Settings
+from headwater.tapes import FOLDER
 from headwater.upstream import Pool
 
 CATALOGUE: dict[str, Any] = tomllib.loads(
@@ -110,7 +112,17 @@ def test_every_listed_name_reaches_its_provider() -> None:
     assert len({info.id for info in infos}) == len(infos)
     routes = resolved([info.id for info in infos], KEYS)
     expected = {(p, f"{p}/{entry['id']}") for entry in ENTRIES for p in entry["providers"]}
+    expected |= {("tape", f"tape/{name}") for name in tape.names(FOLDER)}
     assert {(info.provider, route) for info, route in zip(infos, routes, strict=True)} == expected
+
+
+def test_a_tape_is_never_what_answers_where_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headwater.providers.local.available", lambda name: False)
+    assert [info.provider for info in listed({}) if info.available] == ["tape"] * len(
+        tape.names(FOLDER)
+    )
+    with pytest.raises(UnavailableError, match="No model is ready"):
+        resolved([None], {})
 
 
 @pytest.mark.parametrize("name", KEYED)

@@ -261,7 +261,7 @@ def test_other_variables_of_ours_are_no_settings(tmp_path: Path, name: str) -> N
         ("server = 1", 'headwater.toml:1: "server" must be a table'),
         (
             "[providers.x]\nwire = 'opnai'",
-            'must be one of openai, responses, anthropic, gemini, ollama, not "opnai"',
+            'must be one of openai, responses, anthropic, gemini, ollama, tape, not "opnai"',
         ),
         ("[providers.'a/b']\nwire = 'openai'", 'headwater.toml:1: a provider\'s name has no "/"'),
         ("[models.m]\nroute = []", "must name at least one provider/model"),

@@ -6,7 +6,6 @@ catalogue's entries whose key or engine is there.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -16,23 +15,22 @@ from msgspec import structs
 
 from headwater.choices import Choice, Way
 from headwater.errors import ConfigurationError, HeadwaterError, RequestError, UnavailableError
-from headwater.providers import catalogue, local
+from headwater.providers import catalogue, local, tape
 from headwater.providers.anthropic import Messages
 from headwater.providers.base import Dialect, Provider
 from headwater.providers.gemini import GenerateContent
 from headwater.providers.http import HttpProvider
+from headwater.providers.listing import list_models
 from headwater.providers.local.provider import LocalProvider
 from headwater.providers.ollama import OllamaChat
 from headwater.providers.openai_chat import ChatCompletions
 from headwater.providers.openai_responses import Responses
-from headwater.settings import Endpoint, ProviderSettings, Settings
+from headwater.settings import Endpoint, ProviderSettings, Settings, folder_of
 from headwater.streams.router import Router
-from headwater.upstream import Pool, Request, fetch
+from headwater.upstream import Pool
 
 EMBEDDED: Final = "smollm2-135m"
 UPSTREAM_KEY: Final = "HEADWATER_UPSTREAM_API_KEY"
-# Long enough for a slow local server; /v1/models is asked once, then remembered.
-_LIST_TIMEOUT_S: Final = 5.0
 _DIALECTS: Final[dict[str, Callable[[Endpoint], Dialect]]] = {
     "openai": lambda endpoint: ChatCompletions(endpoint.renames),
     "responses": lambda _: Responses(),
@@ -90,6 +88,7 @@ class Models:
             taken.add(name)
             info = structs.replace(info, id=name)
             infos.append(info)
+        infos += [ModelInfo(name, name.partition("/")[0], True) for name in self._tapes()]
         return infos
 
     async def _upstreams(self) -> list[str]:
@@ -221,6 +220,8 @@ class Models:
         else:
             endpoint = self._endpoints[name]
             key = self._environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
+        if endpoint.wire == "tape":
+            return tape.TapeProvider(name, folder_of(endpoint.base_url))
         dialect = _DIALECTS.get(endpoint.wire)
         if dialect is None:
             raise ConfigurationError(
@@ -257,35 +258,22 @@ class Models:
             ready = local.available(name)
             yield ModelInfo(name, "local", ready, None if ready else f"models pull {name}")
 
+    def _tapes(self) -> Iterator[str]:
+        for provider, endpoint in self._endpoints.items():
+            if endpoint.wire == "tape" and self._missing_key(provider) is None:
+                for name in sorted(tape.names(folder_of(endpoint.base_url))):
+                    yield f"{provider}/{name}"
+
     def _unknown(self, name: str) -> str:
         known = (self._name(entry.providers[0], entry.id) for entry in self._catalogue.models)
-        names = [*self._settings.models, *local.MODELS, *known]
-        near = difflib.get_close_matches(name[:200], names, n=3, cutoff=0.4) or names[:3]
+        names = [*self._settings.models, *local.MODELS, *known, *self._tapes()]
+        near = tape.nearest(name, names)
         return f"There is no model {name[:200]!r}; the nearest are {', '.join(near)}."
 
     async def _list_upstream(self) -> list[str]:
+        """What the upstream has; asked once, then remembered."""
         if self._upstream_ids is None:
-            base_url = (self._settings.server.upstream or "").rstrip("/")
+            base_url = self._settings.server.upstream or ""
             key = self._environ.get(UPSTREAM_KEY)
-            headers = {"Authorization": f"Bearer {key}"} if key else {}
-            request = Request("GET", f"{base_url}/models", headers)
-            answer = await fetch(self._client, request, _LIST_TIMEOUT_S)
-            if answer.status != 200:
-                return []
-            self._upstream_ids = _ids(answer.body) or None
+            self._upstream_ids = await list_models(self._client, base_url, key) or None
         return self._upstream_ids or []
-
-
-class _Listed(msgspec.Struct):
-    id: str
-
-
-class _Listing(msgspec.Struct):
-    data: list[_Listed] = []
-
-
-def _ids(body: bytes) -> list[str]:
-    try:
-        return [model.id for model in msgspec.json.decode(body, type=_Listing).data]
-    except msgspec.DecodeError:
-        return []

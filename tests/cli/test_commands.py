@@ -50,7 +50,15 @@ def test_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["serve", "--help"], ["proxy-config", "nginx"], ["ask", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["serve", "--help"],
+        ["proxy-config", "nginx"],
+        ["ask", "--help"],
+        ["record", "--help"],
+        ["replay", "--help"],
+    ],
 )
 def test_commands_import_only_what_they_need(arguments: list[str]) -> None:
     code = f"""

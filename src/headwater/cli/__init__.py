@@ -20,6 +20,8 @@ COMMANDS: Final = {
     "serve": ("serve", "Serve streams over HTTP."),
     "ask": ("ask", "Stream an answer into the terminal."),
     "models": ("models", "List the models; fetch the embedded one."),
+    "record": ("record", "Record an answer with its timings, as a tape."),
+    "replay": ("replay", "Play a tape, faster or with a fault put in."),
     "proxy-config": ("proxy_config", "Print a proxy configuration that streams."),
 }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import click
@@ -47,8 +49,12 @@ class Answer:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="replace")
 
-    def add(self, event: ev.Event) -> None:
-        """Print one event, or remember it for the end."""
+    def add(self, events: Sequence[ev.Event]) -> None:
+        """Print events, or remember them for the end."""
+        for event in events:
+            self._add(event)
+
+    def _add(self, event: ev.Event) -> None:
         match event:
             case ev.TextDelta(text) | ev.RefusalDelta(text):
                 self._count()
@@ -125,6 +131,18 @@ class Answer:
         if self._first is None or tokens < 2 or self._last <= self._first:
             return None
         return (tokens - 1) / (self._last - self._first)
+
+
+@contextmanager
+def shown(*, live: bool) -> Iterator[Answer]:
+    """An answer that is ended where it is when an error leaves the context, else finished."""
+    answer = Answer(live=live)
+    try:
+        yield answer
+    except BaseException:
+        answer.leave()
+        raise
+    answer.finish()
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Generator, Iterator
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import click
 import msgspec
@@ -23,6 +23,10 @@ _STOP_S: Final = 5.0
 _WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 _READ_BYTES: Final = 64 * 1024
 _ERROR_BYTES: Final = 64 * 1024
+
+
+#: Events to the terminal one, those together that one read brought.
+Reads = Generator[list[ev.Event], None, None]
 
 
 class _Cut(Exception):  # noqa: N818 - not an error yet: the stream is asked for again
@@ -45,33 +49,42 @@ class Remote:
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
 
-    def stream(self, prompt: str, model: str | None) -> Generator[ev.Event, None, None]:
-        """Ask, and give the events to the end; a cut connection is resumed where it was cut.
+    def ask(self, prompt: str, model: str | None) -> Reads:
+        """Ask, and give the events to the end, those together that one read brought.
 
-        Left before the end, it stops the stream. `HeadwaterError` when the server refuses or is not
-        reached any more.
+        A cut connection is resumed where it was cut. Left before the end, it stops the stream.
+        `HeadwaterError` when the server refuses or is not reached any more.
         """
         body = {"prompt": prompt} | ({"model": model} if model is not None else {})
-        stream: str | None = None
+        response = self._ask("POST", "/v1/streams", json.dumps(body).encode())
+        stream = response.headers.get("Headwater-Stream")
+        ended = False
         try:
-            response = self._ask("POST", "/v1/streams", json.dumps(body).encode())
-            stream = response.headers.get("Headwater-Stream")
-            last, waits = "", iter(_WAITS_S)
-            while True:
-                decoder = Decoder()
-                try:
-                    for event in _events(response, decoder):
-                        yield event
-                        waits = iter(_WAITS_S)
-                        if isinstance(event, ev.StreamEnd | ev.StreamError):
-                            stream = None
-                            return
-                except _Cut:
-                    last = decoder.last_event_id or last
-                    response = self._resume(stream, last, waits)
+            for events in self._reads(response, stream):
+                ended = isinstance(events[-1], ev.Terminal)
+                yield events
         finally:
-            if stream is not None:
+            if stream is not None and not ended:
                 self._stop(stream)
+
+    def follow(self, stream: str) -> Reads:
+        """Give the events of a stream that there is, as `ask` does; left, it goes on."""
+        stream = quote(stream, safe="")
+        yield from self._reads(self._ask("GET", f"/v1/streams/{stream}"), stream)
+
+    def _reads(self, response: http.client.HTTPResponse, stream: str | None) -> Reads:
+        last, waits = "", iter(_WAITS_S)
+        while True:
+            decoder = Decoder()
+            try:
+                for events in _events(response, decoder):
+                    yield events
+                    waits = iter(_WAITS_S)
+                    if isinstance(events[-1], ev.Terminal):
+                        return
+            except _Cut:
+                last = decoder.last_event_id or last
+                response = self._resume(stream, last, waits)
 
     def _resume(
         self, stream: str | None, last: str, waits: Iterator[float]
@@ -86,7 +99,11 @@ class Remote:
         raise UpstreamError("truncated", "the connection to the server broke and did not come back")
 
     def _ask(
-        self, method: str, path: str, body: bytes | None, extra: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        extra: dict[str, str] | None = None,
     ) -> http.client.HTTPResponse:
         headers = self._headers | {k: v for k, v in (extra or {}).items() if v}
         if body is not None:
@@ -122,15 +139,15 @@ class Remote:
             connection.close()
 
 
-def _events(
-    response: http.client.HTTPResponse, decoder: Decoder
-) -> Generator[ev.Event, None, None]:
+def _events(response: http.client.HTTPResponse, decoder: Decoder) -> Reads:
     """Give the events of one connection; `_Cut` at its end."""
     try:
         with response:
             while chunk := response.read1(_READ_BYTES):
-                for message in decoder.feed(chunk):
-                    yield from ev.decode_lines(message.data)
+                messages = decoder.feed(chunk)
+                events = [event for each in messages for event in ev.decode_lines(each.data)]
+                if events:
+                    yield events
     except (SSEError, msgspec.DecodeError) as error:
         raise UpstreamError(
             "upstream_error", "the server does not speak Headwater's native wire", retryable=False

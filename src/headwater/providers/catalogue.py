@@ -8,6 +8,7 @@ from importlib.resources import files
 import msgspec
 
 from headwater.settings import Endpoint
+from headwater.tapes import FOLDER
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,6 +29,8 @@ class Catalogue(msgspec.Struct, frozen=True):
 
 
 def load() -> Catalogue:
-    """Read the file that came with this package."""
+    """Read the file that came with this package; with the tapes, whose place no file can say."""
     text = files("headwater.providers").joinpath("catalogue.toml").read_text("utf-8")
-    return msgspec.convert(tomllib.loads(text), Catalogue)
+    catalogue = msgspec.convert(tomllib.loads(text), Catalogue)
+    catalogue.providers["tape"] = Endpoint(base_url=str(FOLDER), wire="tape")
+    return catalogue

@@ -16,6 +16,7 @@ from headwater.settings.schema import (
     TimeoutSettings,
     Wire,
 )
+from headwater.settings.values import folder_of
 
 __all__ = [
     "FILE_NAME",
@@ -33,6 +34,7 @@ __all__ = [
     "Wire",
     "check_exposure",
     "document",
+    "folder_of",
     "is_loopback",
     "load",
 ]

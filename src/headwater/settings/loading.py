@@ -12,7 +12,7 @@ import msgspec
 from headwater.errors import ConfigurationError
 from headwater.settings.files import Lines, read_file
 from headwater.settings.schema import Settings, fields_of, plain
-from headwater.settings.values import WrongValue, from_json, read
+from headwater.settings.values import WrongValue, check_provider, from_json, read
 
 FILE_NAME: Final = "headwater.toml"
 _PREFIX: Final = "HEADWATER_"
@@ -41,7 +41,7 @@ def load(
     _from_file(gathered, config, cwd)
     _from_environment(gathered, environ)
     _from_flags(gathered, flags or {})
-    gathered.check_names()
+    gathered.check_tables()
     settings = msgspec.convert(gathered.values, Settings)
     _check_together(settings, gathered)
     return settings
@@ -148,10 +148,7 @@ class _Gathered:
         try:
             read_value = read(value, kind, path, text=text)
         except WrongValue as error:
-            where = place(path)
-            named = "" if isinstance(place, _Variable) else f'"{path[-1]}" in '
-            subject = named and f"{named}[{_table_name(path[:-1])}] "
-            raise ConfigurationError(f"{where}: {subject}{error}") from None
+            raise ConfigurationError(_wrong(place(path), path, error)) from None
         self._table(path[:-1], place)[path[-1]] = read_value
         self.places[path] = place(path)
 
@@ -166,17 +163,29 @@ class _Gathered:
                     return (parts[0], name, *parts[2:])
         return parts
 
-    def check_names(self) -> None:
-        for name in self.values.get("providers", {}):
+    def check_tables(self) -> None:
+        for name, table in self.values.get("providers", {}).items():
             if not name or "/" in name:
                 where = self.places[("providers", name)]
                 raise ConfigurationError(f'{where}: a provider\'s name has no "/": "{name}"')
+            try:
+                check_provider(table, name)
+            except WrongValue as error:
+                path = ("providers", name, "base_url" if "base_url" in table else "wire")
+                raise ConfigurationError(_wrong(self.places[path], path, error)) from None
         for name, table in self.values.get("models", {}).items():
             if "route" not in table:
                 where = self.places[("models", name)]
                 raise ConfigurationError(
                     f'{where}: [{_table_name(("models", name))}] lacks "route"'
                 )
+
+
+def _wrong(where: str, path: KeyPath, error: WrongValue) -> str:
+    """Say what is wrong with the value of `path`: a line of a file does not name it by itself."""
+    if where.startswith((_PREFIX, "--")):
+        return f"{where}: {error}"
+    return f'{where}: "{path[-1]}" in [{_table_name(path[:-1])}] {error}'
 
 
 def _unknown(struct: type[msgspec.Struct], path: KeyPath, key: str, place: Place) -> str:

@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from headwater.errors import ConfigurationError
 
-Wire = Literal["openai", "responses", "anthropic", "gemini", "ollama"]
+Wire = Literal["openai", "responses", "anthropic", "gemini", "ollama", "tape"]
 
 MIB: Final = 1024 * 1024
 
@@ -171,9 +171,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 class ProviderSettings(Section, frozen=True):
     """A provider of the user's own, or what differs in one of the catalogue. None: not given."""
 
-    base_url: Annotated[str | None, Meta(description="Base URL of its API, version included.")] = (
-        None
-    )
+    base_url: Annotated[
+        str | None,
+        Meta(description="Base URL of its API, version included; of tapes, their folder."),
+    ] = None
     api_key_env: Annotated[
         str | None,
         Meta(description="Environment variable that holds its key; absent, none is needed."),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -125,6 +127,27 @@ def _shown(value: object, kind: Any) -> str:
     return _NAMES.get(type(value), "a date" if hasattr(value, "isoformat") else "nothing")
 
 
+def folder_of(base_url: str) -> Path:
+    """The folder that a path or a file: URL names, from the working directory."""
+    scheme, _, rest = base_url.partition(":")
+    if scheme.lower() == "file":
+        return Path(unquote(rest.removeprefix("//localhost").removeprefix("//")))
+    return Path(os.path.expanduser(base_url))  # noqa: PTH111 - Path's own raises for ~nobody
+
+
+def check_provider(table: Mapping[str, Any], name: str) -> None:
+    """Raise `WrongValue` for a base_url that does not suit the wire of a provider's table."""
+    base_url = table.get("base_url")
+    if table.get("wire") != "tape":
+        if base_url is not None:
+            _check_base_url(base_url)
+    elif base_url is None:
+        if name != "tape":
+            raise WrongValue('wants a base_url beside "tape": the folder of the tapes')
+    elif not base_url or not folder_of(base_url).is_dir():
+        raise WrongValue("must be a folder that is there, or its file: URL, for tapes")
+
+
 def _check_base_url(url: str) -> None:
     try:
         parts = urlsplit(url)
@@ -194,7 +217,6 @@ _CHECKS: Final[dict[str, Callable[[Any], None]]] = {
     "server.allowed_hosts": _check_hosts,
     "server.cors_origins": _check_origins,
     "store.url": _check_store_url,
-    "providers.*.base_url": _check_base_url,
     "models.*.after": _check_after,
     "models.*.route": _check_route,
 }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError
@@ -53,6 +53,13 @@ class Live:
 
     async def events(self) -> AsyncIterator[ev.Event]:
         """Every event from the start to the terminal one. Whoever iterates is a reader."""
+        async with aclosing(self.reads()) as reads:
+            async for events in reads:
+                for event in events:
+                    yield event
+
+    async def reads(self) -> AsyncGenerator[list[ev.Event], None]:
+        """As `events`, those together that one read of the upstream brought."""
         news = asyncio.Event()
         unwatch = self.feed.watch(lambda _: news.set())
         self.feed.enter()
@@ -63,10 +70,10 @@ class Live:
                 entries = await self._store.read(self.id, position, READ_BYTES)
                 for entry in entries or ():
                     position = entry.last
-                    for event in ev.decode_lines(entry.data):
-                        yield event
-                        if isinstance(event, ev.Terminal):
-                            return
+                    events = ev.decode_lines(entry.data)
+                    yield events
+                    if isinstance(events[-1], ev.Terminal):
+                        return
                 if not entries:
                     await news.wait()
         finally:

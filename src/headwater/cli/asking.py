@@ -1,0 +1,88 @@
+"""A prompt asked, in this process or of a server; what comes is handed on as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING
+
+import click
+
+from headwater import events as ev
+
+if TYPE_CHECKING:
+    from headwater.api import Headwater
+    from headwater.cli.remote import Reads, Remote
+    from headwater.streams import Stream
+
+#: Told what each read brought, in order, the terminal event last.
+Listener = Callable[[Sequence[ev.Event]], None]
+
+
+def prompt_of(words: tuple[str, ...], example: str) -> str:
+    """Join the words of a command line, or read what is piped in; a usage error for nothing."""
+    piped = not words and not sys.stdin.isatty()
+    text = sys.stdin.read() if piped else " ".join(words)
+    if not text.strip():
+        raise click.UsageError(f"Nothing to ask. Try: {example}")
+    return text
+
+
+def ask(prompt: str, model: str | None, server: str | None, heard: Listener) -> None:
+    """Ask `server`, or without one do the work here; returns after the terminal event.
+
+    Ctrl-C stops the stream. `HeadwaterError` when it cannot begin, or the server is lost.
+    """
+    if server is not None:
+        return _listen(_remote(server).ask(prompt, model), heard)
+
+    from headwater.api import Headwater
+
+    headwater = Headwater()
+    asked = headwater.asked(prompt, model, {})
+
+    async def begin() -> Stream:
+        return await headwater.runtime().generate(asked, principal=None, on_disconnect="cancel")
+
+    return in_process(headwater, begin, heard)
+
+
+def follow(server: str, stream: str, heard: Listener) -> None:
+    """Read a stream of `server` from its start to its end; Ctrl-C leaves it running."""
+    _listen(_remote(server).follow(stream), heard)
+
+
+def in_process(
+    headwater: Headwater, begin: Callable[[], Awaitable[Stream]], heard: Listener
+) -> None:
+    """Read the stream that `begin` makes, which ends when it is left."""
+    # The log repeats what the error line says, for those who run a server.
+    logging.getLogger("headwater").addHandler(logging.NullHandler())
+
+    async def run() -> None:
+        try:
+            stream = await begin()
+            # Ctrl-C cancels this task, and leaving the loop stops the upstream.
+            async with aclosing(stream.reads()) as reads:
+                async for events in reads:
+                    heard(events)
+        finally:
+            await headwater.aclose()
+
+    asyncio.run(run())
+
+
+def _remote(server: str) -> Remote:
+    from headwater.cli.remote import Remote
+
+    return Remote(server, os.environ.get("HEADWATER_API_KEY"))
+
+
+def _listen(reads: Reads, heard: Listener) -> None:
+    with closing(reads):
+        for events in reads:
+            heard(events)
