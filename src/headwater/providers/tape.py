@@ -7,6 +7,7 @@ is the terminal event. Anything recorded can be played without a key, a network 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from headwater.errors import ConfigurationError, UpstreamError
 from headwater.events import Event, StreamEnd, StreamError, StreamStart, Usage
 from headwater.generation import GenerationRequest
+from headwater.observe import Try
 from headwater.providers.base import Finish, Outcome, Receiver
 
 Line = tuple[float, Event]
@@ -54,6 +56,7 @@ class TapeSource:
     """One playing of a tape."""
 
     attempts = 1
+    tries: Sequence[Try] = ()
     route: str | None = None
     connected_at: float | None = None
     usage: Usage | None = None

@@ -12,6 +12,7 @@ from msgspec import structs
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError, RequestError, UnavailableError
+from headwater.observe import Observer
 from headwater.position import START, Position
 from headwater.providers.base import Source
 from headwater.settings import Settings, TimeoutSettings
@@ -38,9 +39,10 @@ _ASK_AGAIN_S: Final = 0.5
 class Hub:
     """Knows the streams of one store. Belongs to one event loop."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, observer: Observer | None = None) -> None:
         self.settings = settings
         self.store = store
+        self.observer = Observer() if observer is None else observer
         self.draining = False
         self._streams: dict[str, Stream] = {}
         self._remotes: dict[str, Remote] = {}
@@ -116,6 +118,7 @@ class Hub:
             timeouts=self._timeouts(timed),
             max_bytes=self.settings.store.max_stream_bytes,
             asked_at=time.monotonic() if asked_at is None else asked_at,
+            watch=self.observer.stream(record.stream, model, route, spoken and spoken[0]),
         )
         self._streams[record.stream] = stream
         self._quiet.clear()
@@ -185,6 +188,7 @@ class Hub:
             sink,
             after=after,
             heartbeat_s=self.settings.server.heartbeat_s,
+            on_left=self.observer.reader(stream, wire.name, after != START),
         )
 
     async def snapshot(self, record: Record) -> Snapshot:

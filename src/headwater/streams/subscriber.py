@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from headwater import events as ev
+from headwater.observe import Left
 from headwater.position import START, Position
 from headwater.stores.base import Entry, Store
 from headwater.streams.feed import Batch, Feed
@@ -56,7 +57,9 @@ class Subscriber:
         "_folded",
         "_full",
         "_heartbeat_s",
+        "_how",
         "_loop",
+        "_on_left",
         "_options",
         "_over",
         "_replay",
@@ -80,6 +83,7 @@ class Subscriber:
         *,
         after: Position = START,
         heartbeat_s: float = 15.0,
+        on_left: Callable[[Left], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
@@ -96,6 +100,8 @@ class Subscriber:
         self._at_edge = False
         self._full = False
         self._over = False
+        self._how: Left = "left"
+        self._on_left = on_left
         self._replay: asyncio.Task[None] | None = None
         self._written_at = self._loop.time()
         self._timer = self._loop.call_later(heartbeat_s, self._beat)
@@ -117,6 +123,7 @@ class Subscriber:
 
     def fail(self) -> None:
         """`feed.Reader`: cut the connection, so that the reader knows."""
+        self._how = "failed"
         self.leave()
         self._sink.abort()
 
@@ -132,6 +139,9 @@ class Subscriber:
         self._part()
         if self._feed is not None:
             self._feed.leave()
+        if self._on_left is not None:
+            gone_full = self._full and self._how == "left"
+            self._on_left("slow" if gone_full else self._how)
 
     def _ready(self) -> None:
         self._full = False
@@ -227,6 +237,7 @@ class Subscriber:
     def _finish(self, frames: bytes = b"") -> None:
         if not self._over:
             self._sink.close(frames)
+            self._how = "whole"
             self.leave()
 
     def _beat(self) -> None:
