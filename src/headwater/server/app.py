@@ -62,7 +62,7 @@ def create_app(
     """The application. `served` is True for `headwater serve`, False when mounted in an app."""
     auth = Authenticator(settings.auth, owner=owner, served=served)
     routes = Routes(settings, runtime, auth).routes()
-    app: ASGIApp = App(Router([*routes, *_page()]), settings, runtime, guarded=served and auth.open)
+    app: ASGIApp = App(Router([*routes, *_page()]), settings, guarded=served and auth.open)
     if settings.server.cors_origins:
         app = _Cors(
             app,
