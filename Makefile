@@ -19,10 +19,10 @@ demo: ## Install, fetch the embedded model, serve the playground: PORT=8000 HOST
 	@exec $(BIN)/headwater serve --host "$(HOST)" --port "$(PORT)"
 
 test: system-packages install-dev static js ## Everything that must hold, system programs included
-	@$(BIN)/pytest -m "not proof"
+	@$(BIN)/pytest -m "not proof" --numprocesses 2 --dist loadfile
 
 check: install-dev static ## The part that needs no system program: format, lint, types, unit tests
-	@$(BIN)/pytest -m "not system and not proof"
+	@$(BIN)/pytest -m "not system and not proof" --numprocesses 2 --dist loadfile
 
 proof: install-dev ## The exhaustive runs of which the tests run a sample
 	@$(BIN)/pytest -m proof

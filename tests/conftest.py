@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+_FIGURE = "figure"
+
 #: Notes one measured number under its name; shown before pytest's last lines.
 Figures = Callable[[str, str], None]
-
-_NOTED = pytest.StashKey[list[tuple[str, str]]]()
 
 
 #: Folders whose tests run whole servers over real sockets: `make check` leaves them to `make test`.
@@ -20,16 +20,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.system)
 
 
-@pytest.fixture(scope="session")
-def figures(pytestconfig: pytest.Config) -> Figures:
-    noted = pytestconfig.stash.setdefault(_NOTED, [])
-    return lambda name, value: noted.append((name, value))
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    # With the test's report, so that they come from whichever process runs it.
+    noted = request.node.user_properties
+    return lambda name, value: noted.append((_FIGURE, (name, value)))
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    noted = config.stash.get(_NOTED, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    noted = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == _FIGURE
+    ]
     if noted:
         terminalreporter.section("figures")
         width = max(len(name) for name, _ in noted)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -32,8 +29,8 @@ from headwater.testing import (
     reply,
 )
 from tests.helpers.arrivals import assert_one_by_one
-from tests.helpers.processes import environment, line_matching, stopped_at_the_end
 from tests.helpers.servers import Server, serve
+from tests.providers.recorded import ANTHROPIC, CITED, FOUND, RESPONSES, SEARCH
 
 pytestmark = pytest.mark.system
 
@@ -73,6 +70,10 @@ ANSWERS: dict[str, Answer] = {
     "cut": Answer([chunk({"content": "a"})]),
 }
 WEATHER: anthropic.types.ToolParam = {"name": "weather", "input_schema": PARAMETERS}
+SEARCHING: anthropic.types.WebSearchTool20250305Param = {
+    "type": "web_search_20250305",
+    "name": "web_search",
+}
 FUNCTION: openai.types.responses.FunctionToolParam = {
     "type": "function",
     "name": "weather",
@@ -349,97 +350,90 @@ def test_the_async_clients(server: Server) -> None:
     asyncio.run(scenario())
 
 
-# what only the provider understands, kept by the SDK's own conversation
+# what only the provider understands, over several turns of the SDK's own conversation
 
-APP = """
-import uvicorn
-from fastapi import FastAPI
-from headwater import Headwater
-from headwater import events as ev
-
-hw, app = Headwater(), FastAPI()
-
-async def agent(*events):
-    for event in events:
-        yield event
-
-@app.post("/v1/messages")
-async def messages():
-    return hw.response(agent(
-        ev.ReasoningDelta("Hm."), ev.ProviderData("anthropic", "signature", "sig"),
-        ev.ProviderData("anthropic", "redacted_thinking", "red"), ev.TextDelta("Yes."),
-    ), wire="anthropic")
-
-@app.post("/v1/responses")
-async def responses():
-    return hw.response(agent(
-        ev.ReasoningDelta("Hm."),
-        ev.ProviderData("openai", "reasoning", {"id": "rs_1", "summary": [], "encrypted_content": "enc"}),
-        ev.TextDelta("Yes."),
-    ), wire="responses")
-
-if __name__ == "__main__":
-    uvicorn.run(app, port=0)
+VENDORS = """
+[providers.claude]
+base_url = "{url}"
+wire = "anthropic"
+[providers.thinker]
+base_url = "{url}"
+wire = "responses"
 """
 
 
 @pytest.fixture(scope="module")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder: Path = tmp_path_factory.mktemp("agent")
-    (folder / "agent.py").write_text(APP)
-    process = subprocess.Popen(
-        [sys.executable, "agent.py"],
-        cwd=folder,
-        env=environment(PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    with stopped_at_the_end(process):
-        yield line_matching(process, r"(http://127.0.0.1:\d+)", 30)[1]
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, FaultyUpstream]]:
+    """Providers that answer in Anthropic's and in OpenAI's own API, with all that they can send."""
+    recorded = {"/v1/messages": ANTHROPIC, "/v1/responses": RESPONSES}
+
+    def say(asked: Request) -> Answer:
+        return MODELS if asked.method == "GET" else Answer([recorded[asked.path].body])
+
+    folder = tmp_path_factory.mktemp("vendors")
+    with FaultyUpstream(say) as upstream:
+        (folder / "headwater.toml").write_text(VENDORS.format(url=upstream.url))
+        with serve(cwd=folder) as running:
+            yield running.url, upstream
 
 
-def test_signatures_come_back(agent: str, claude: Anthropic, upstream: FaultyUpstream) -> None:
-    with (
-        Anthropic(base_url=agent, api_key="x", max_retries=0) as there,
-        there.messages.stream(
-            model="m", max_tokens=9, messages=[{"role": "user", "content": "hi"}]
-        ) as stream,
-    ):
-        said = stream.get_final_message()
-    claude.messages.create(
-        model="m",
-        max_tokens=9,
-        messages=[
-            {"role": "user", "content": "hi"},
-            {"role": "assistant", "content": said.content},
-            {"role": "user", "content": "tokens"},
-        ],
-    )
-    message = upstream.posts[-1].json["messages"][1]
-    assert message["provider_data"] == [
-        {"provider": "anthropic", "part": "signature", "value": "sig"},
-        {"provider": "anthropic", "part": "redacted_thinking", "value": "red"},
-    ]
-    assert (message["reasoning_content"], message["content"]) == ("Hm.", "Yes.")
+def test_signatures_blocks_and_citations_go_back(vendors: tuple[str, FaultyUpstream]) -> None:
+    """Three turns: what Anthropic sent goes back to it as it came, the tool's results between."""
+    url, upstream = vendors
+    messages: list[anthropic.types.MessageParam] = [{"role": "user", "content": "Why?"}]
+    with Anthropic(base_url=url, api_key="x", max_retries=0) as claude:
+        for _ in range(2):
+            with claude.messages.stream(
+                model="claude/m", max_tokens=99, messages=messages, tools=[WEATHER, SEARCHING]
+            ) as stream:
+                said = stream.get_final_message()
+            assert said.stop_reason == "tool_use"
+            result: anthropic.types.ToolResultBlockParam = {
+                "type": "tool_result",
+                "tool_use_id": "toolu_1",
+                "content": "rain",
+            }
+            messages += [
+                {"role": "assistant", "content": said.content},
+                {"role": "user", "content": [result]},
+            ]
+        claude.messages.create(model="claude/m", max_tokens=99, messages=messages)
+    sent = upstream.posts[-1].json["messages"]
+    assert [message["role"] for message in sent] == ["user", *["assistant", "user"] * 2]
+    for assistant in (sent[1], sent[3]):
+        assert assistant["content"] == [
+            {"type": "thinking", "thinking": "Rayleigh, né 1842", "signature": "EqQBCg"},
+            {"type": "redacted_thinking", "data": "EmwKAh"},
+            {**SEARCH, "input": {"query": "Himmel"}},
+            FOUND,
+            {"type": "text", "text": "Der Himmel ist blau 🌊", "citations": [CITED]},
+            {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Zürich"}},
+        ]
 
 
-def test_encrypted_reasoning_comes_back(
-    agent: str, client: OpenAI, upstream: FaultyUpstream
-) -> None:
-    with (
-        OpenAI(base_url=f"{agent}/v1", api_key="x", max_retries=0) as there,
-        there.responses.stream(model="m", input="hi") as stream,
-    ):
-        for _ in stream:
-            pass
-        said = stream.get_final_response()
-    items: list[Any] = [item.to_dict() for item in said.output]
-    client.responses.create(model="m", input=[*items, {"role": "user", "content": "tokens"}])
-    message = upstream.posts[-1].json["messages"][0]
-    [kept] = message["provider_data"]
-    assert (kept["provider"], kept["part"]) == ("openai", "reasoning")
-    assert (kept["value"]["id"], kept["value"]["encrypted_content"]) == ("rs_1", "enc")
-    assert (message["reasoning_content"], message["content"]) == ("Hm.", "Yes.")
+def test_encrypted_reasoning_goes_back(vendors: tuple[str, FaultyUpstream]) -> None:
+    """The same with OpenAI's Responses and its SDK."""
+    url, upstream = vendors
+    conversation: list[Any] = [{"role": "user", "content": "Why?"}]
+    with OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as there:
+        for _ in range(2):
+            with there.responses.stream(
+                model="thinker/m", input=conversation, tools=[FUNCTION]
+            ) as stream:
+                for _event in stream:
+                    pass
+                said = stream.get_final_response()
+            result = {"type": "function_call_output", "call_id": "call_1", "output": "rain"}
+            conversation += [*(item.to_dict() for item in said.output), result]
+        there.responses.create(model="thinker/m", input=conversation)
+    sent = upstream.posts[-1].json["input"]
+    kinds = [item.get("type", "message") for item in sent]
+    turn = ["reasoning", "message", "function_call", "function_call_output"]
+    assert kinds == ["message", *turn, *turn]
+    for at in (1, 5):
+        assert (sent[at]["id"], sent[at]["encrypted_content"]) == ("rs_1", "gAAAAA")
+        call = sent[at + 2]
+        assert (call["call_id"], json.loads(call["arguments"])) == ("call_1", {"city": "Zürich"})
 
 
 def test_streams_are_read_in_any_wire(server: Server, claude: Anthropic) -> None:

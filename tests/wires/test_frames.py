@@ -38,7 +38,8 @@ def test_golden(wire: str) -> None:
 
 
 def test_the_golden_log_has_every_kind_of_event() -> None:
-    kinds = {type(event) for event in EVERYTHING} | {ev.StreamError}
+    # One of a newer version has no frames of its own: tests/streams/test_newer_events.py.
+    kinds = {type(event) for event in EVERYTHING} | {ev.StreamError, ev.Unknown}
     assert kinds == set(ev.Event.__args__)
 
 

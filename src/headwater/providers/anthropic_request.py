@@ -130,6 +130,7 @@ def _messages(conversation: list[Turn]) -> list[dict[str, Any]]:
 def _blocks(turn: Turn) -> list[Block]:
     said = [_said(part) for part in turn.parts]
     if turn.role == "assistant":
+        _cite(turn, said)
         return [*_thought(turn), *said, *map(_call, turn.calls)]
     if turn.role == "tool":
         return [{"type": "tool_result", "tool_use_id": _id(turn.call_id), "content": said}]
@@ -144,7 +145,7 @@ def _thought(turn: Turn) -> list[Block]:
     """
     blocks: list[Block] = []
     text = turn.reasoning
-    for part, value in turn.kept:
+    for part, value, _ in turn.kept:
         if part == "signature":
             blocks.append({"type": "thinking", "thinking": text, "signature": value})
             text = ""
@@ -153,6 +154,15 @@ def _thought(turn: Turn) -> list[Block]:
         elif part == "block":
             blocks.append(value)
     return blocks
+
+
+def _cite(turn: Turn, said: list[Block]) -> None:
+    """Citations go back to the text that they support; the last one where that is not known."""
+    for kept in turn.kept:
+        if kept.part == "citation" and said:
+            at = kept.at if kept.at is not None and 0 <= kept.at < len(said) else -1
+            if said[at]["type"] == "text":
+                said[at].setdefault("citations", []).append(kept.value)
 
 
 def _said(part: str | Image) -> Block:

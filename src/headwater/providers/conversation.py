@@ -35,10 +35,14 @@ class Call(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What a provider is to be sent back, verbatim."""
+    """What a provider is to be sent back, verbatim.
+
+    `at` is the number of the message's part that it belongs to, where that was said.
+    """
 
     part: str
     value: Any
+    at: int | None = None
 
 
 class Turn(NamedTuple):
@@ -98,10 +102,14 @@ def _kept(message: Message, vendor: str) -> list[Kept]:
     if not isinstance(value, list):
         return []
     return [
-        Kept(str(item.get("part")), item.get("value"))
+        Kept(str(item.get("part")), item.get("value"), _number(item.get("at")))
         for item in value
         if isinstance(item, dict) and item.get("provider") == vendor
     ]
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _parts(content: Any, where: str, api: str) -> Iterator[str | Image]:

@@ -163,6 +163,8 @@ class MessagesFold(Fold):
             case "citation":
                 begun = self._enter_text()
                 return [*begun, self._delta({"type": "citations_delta", "citation": event.value})]
+            case "block" if isinstance(event.value, dict) and event.value.get("type"):
+                return [*self._begin(event.value), *self._close()]
         return []
 
     def _end(self, event: ev.StreamEnd) -> list[bytes]:
@@ -202,7 +204,7 @@ class _Blocks:
     def content(self) -> list[JSON]:
         """The blocks; the arguments of calls as values."""
         for block in self.blocks:
-            if block["type"] == "tool_use":
+            if block["type"] == "tool_use" and isinstance(block["input"], str):
                 block["input"] = _value(block["input"])
         return self.blocks
 
@@ -227,6 +229,8 @@ class _Blocks:
             case "citation":
                 block = self._last({"type": "text", "text": ""})
                 block.setdefault("citations", []).append(value)
+            case "block" if isinstance(value, dict) and value.get("type"):
+                self.blocks.append(value)
 
 
 def _value(arguments: str) -> Any:

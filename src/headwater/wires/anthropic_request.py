@@ -67,8 +67,8 @@ def _options(body: JSON) -> JSON:
 
 def _tool(tool: JSON, where: str) -> JSON:
     kind = tool.get("type")
-    if kind not in (None, "custom"):
-        raise unsupported(f"{where}.type", str(kind))
+    if kind not in (None, "custom"):  # one of Anthropic's own: for whoever knows it
+        return {**tool, "type": text(kind, f"{where}.type")}
     name = text(tool.get("name"), f"{where}.name")
     return function_tool(name, tool, tool.get("input_schema"))
 
@@ -168,11 +168,15 @@ def _tool_result(block: JSON, where: str) -> Message:
 
 
 def _assistant(content: list[Any], where: str) -> list[Message]:
-    """One message, or several: each thinking block begins one, so that it keeps its signature."""
+    """One message, or several: what comes before text in a message begins one after it.
+
+    So thoughts keep their signatures, and blocks their order.
+    """
     made: list[Message] = []
     said = Assistant()
     for name, block in objects(content, where):
-        if block.get("type") == "thinking" and (said.reasoning or said.parts) and not said.calls:
+        thinks, ran = block.get("type") == "thinking", _ran_there(block)
+        if ((thinks and said.reasoning) or ((thinks or ran) and said.parts)) and not said.calls:
             made.append(said.message())
             said = Assistant()
         _assistant_block(block, name, said)
@@ -184,7 +188,7 @@ def _assistant_block(block: JSON, where: str, said: Assistant) -> None:
         case "text":
             said.parts.append(text_part(_text_block(block, where)))
             for _, citation in objects(block.get("citations"), f"{where}.citations"):
-                said.note(PROVIDER, "citation", citation)
+                said.note(PROVIDER, "citation", citation, at=len(said.parts) - 1)
         case "thinking":
             said.reasoning.append(text(block.get("thinking"), f"{where}.thinking"))
             if block.get("signature"):
@@ -195,5 +199,13 @@ def _assistant_block(block: JSON, where: str, said: Assistant) -> None:
             call = text(block.get("id"), f"{where}.id")
             name = text(block.get("name"), f"{where}.name")
             said.calls.append(tool_call(call, name, compact(block.get("input") or {})))
+        case _ if _ran_there(block):
+            said.note(PROVIDER, "block", block)
         case kind:
             raise unsupported(f"{where}.type", str(kind))
+
+
+def _ran_there(block: JSON) -> bool:
+    """Whether it is of a tool that ran at the provider: the call, or its result."""
+    kind = block.get("type")
+    return isinstance(kind, str) and (kind == "server_tool_use" or kind.endswith("_tool_result"))

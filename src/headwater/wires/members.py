@@ -138,14 +138,22 @@ class Assistant:
         self.calls: list[JSON] = []
         self.provider_data: list[JSON] = []
 
-    def note(self, provider: str, part: str, value: Any) -> None:
-        """What only this provider understands, to be sent back to it."""
-        self.provider_data.append({"provider": provider, "part": part, "value": value})
+    def note(self, provider: str, part: str, value: Any, *, at: int | None = None) -> None:
+        """What only this provider understands, to be sent back to it.
+
+        `at` is the number of the part that it belongs to, where it belongs to one.
+        """
+        noted = {"provider": provider, "part": part, "value": value}
+        self.provider_data.append(noted if at is None else {**noted, "at": at})
 
     def message(self) -> JSON:
-        """The message; its content is a string unless it holds more than text."""
+        """The message; content is a string unless it is more than text, or is referred to."""
         content: Any = self.parts
-        if all(part["type"] == "text" for part in self.parts):
+        if len(self.parts) == 1:
+            for noted in self.provider_data:
+                noted.pop("at", None)
+        belongs = any("at" in noted for noted in self.provider_data)
+        if not belongs and all(part["type"] == "text" for part in self.parts):
             content = "".join(part["text"] for part in self.parts)
         made: JSON = {"role": "assistant", "content": content or None}
         if content == "" and not self.calls:
