@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -28,14 +29,12 @@ def figures(request: pytest.FixtureRequest) -> Figures:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    noted = [
-        value
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        if isinstance(report, pytest.TestReport) and report.when == "call"
-        for name, value in report.user_properties
-        if name == _FIGURE
-    ]
+    noted: list[tuple[str, str]] = []
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and report.when == "call":
+                properties: list[tuple[str, Any]] = report.user_properties
+                noted += [value for name, value in properties if name == _FIGURE]
     if noted:
         terminalreporter.section("figures")
         width = max(len(name) for name, _ in noted)
