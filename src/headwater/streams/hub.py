@@ -32,6 +32,9 @@ _OVERLOAD_RETRY_S: Final = 1.0
 #: "once begun": the source itself sees to it that there is a first token.
 Timed = Literal["always", "once begun", "never"]
 
+# Readers that replay in one turn of the loop: each folds and writes up to 64 KiB.
+_REPLAYS: Final = 4
+
 # How often an owner that has not answered is asked again to stop.
 _ASK_AGAIN_S: Final = 0.5
 
@@ -49,6 +52,7 @@ class Hub:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._leases = Leases(store, settings.store.lease_s, self._tick)
+        self._turns = asyncio.Semaphore(_REPLAYS)
         self._opening: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -188,6 +192,7 @@ class Hub:
             sink,
             after=after,
             heartbeat_s=self.settings.server.heartbeat_s,
+            turns=self._turns,
             on_left=self.observer.reader(stream, wire.name, after != START),
         )
 
