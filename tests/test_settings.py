@@ -54,6 +54,8 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         "server.heartbeat_s": 15.0,
         "server.drain_s": 30.0,
         "server.max_body_bytes": 10 * 1024 * 1024,
+        "server.log_format": "text",
+        "server.log_level": "warning",
         "server.max_streams": 10_000,
         "server.allowed_hosts": (),
         "server.cors_origins": (),

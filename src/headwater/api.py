@@ -17,6 +17,7 @@ from headwater.adapters.library import Question
 from headwater.errors import RequestError
 from headwater.generation import GenerationRequest
 from headwater.models import ModelInfo
+from headwater.observe import logs, observer_of_process
 from headwater.providers.base import Source
 from headwater.providers.iterator import Spawn, iterator_source
 from headwater.runtime import Runtime, wire_named
@@ -65,6 +66,7 @@ class Headwater:
             weakref.WeakKeyDictionary()
         )
         self._pid = os.getpid()
+        self._metered = False  # whether somebody may ask for /metrics
         self._bridge: tuple[int, Bridge] | None = None
         self._lock = threading.Lock()
 
@@ -76,7 +78,9 @@ class Headwater:
         loop = asyncio.get_running_loop()
         runtime = self._runtimes.get(loop)
         if runtime is None:
-            runtime = self._runtimes[loop] = Runtime(self.settings)
+            runtime = self._runtimes[loop] = Runtime(
+                self.settings, observer=observer_of_process(metered=self._metered)
+            )
         return runtime
 
     def bridge(self) -> Bridge:
@@ -95,6 +99,7 @@ class Headwater:
         from headwater.server.lifecycle import serve
 
         check_exposure(self.settings)
+        logs.configure(self.settings.server.log_format, self.settings.server.log_level)
         serve(self._app(served=True), self.settings, self.runtime, on_ready=on_ready)
 
     def response(
@@ -155,6 +160,7 @@ class Headwater:
     def _app(self, *, served: bool) -> ASGIApp:
         from headwater.server.app import create_app
 
+        self._metered = True
         return create_app(self.settings, self.runtime, owner=self.owner, served=served)
 
     def asked(

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from headwater.errors import ConfigurationError
 from headwater.generation import GenerationRequest
 from headwater.models import Models
+from headwater.observe import Observer
 from headwater.providers.base import Source
 from headwater.settings import Settings
 from headwater.stores.base import Store
@@ -74,12 +75,17 @@ def wire_named(name: str) -> Wire:
 class Runtime:
     """Made inside a running event loop, and belongs to it."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str] | None = None,
+        observer: Observer | None = None,
+    ) -> None:
         self.settings = settings
         self.pool = Pool(connect_s=settings.timeouts.connect_s)
         self.models = Models(settings, self.pool, environ)
         self.store = open_store(settings)
-        self.hub = Hub(settings, self.store)
+        self.hub = Hub(settings, self.store, observer)
 
     async def generate(
         self,

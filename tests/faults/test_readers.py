@@ -63,9 +63,6 @@ def test_fault_26_a_thousand_readers_who_never_read(tmp_path: Path, figures: Fig
         assert grown < 12 * MIB + 1000 * 320 * 1024
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what a thousand readers are sent is written in one turn of the loop"
-)
 @pytest.mark.usefixtures("many_files")
 def test_fault_26_a_flood_to_a_thousand_readers_holds_up_nobody_else(tmp_path: Path) -> None:
     with world(tmp_path) as w, ExitStack() as stack:

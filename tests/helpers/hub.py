@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from headwater.events import Event, Usage
+from headwater.observe import Try
 from headwater.position import START, Position
 from headwater.providers.base import Finish, Outcome, Receiver
 from headwater.settings import Settings
@@ -18,6 +19,7 @@ class ScriptedSource:
     """A source that says what the test makes it say."""
 
     attempts = 1
+    tries: Sequence[Try] = ()
     route: str | None = None
     connected_at: float | None = None
     usage: Usage | None = None

@@ -182,8 +182,7 @@ class Reader:
         return self.body
 
     def rest(self) -> bytes:
-        for part in self._parts:
-            self.body += part
+        self.body = b"".join([self.body, *self._parts])
         return self.body
 
     def leave(self) -> float:

@@ -14,6 +14,7 @@ import msgspec
 from headwater.errors import HeadwaterError
 from headwater.events import Event, FinishReason, Usage
 from headwater.generation import GenerationRequest
+from headwater.observe import Try
 from headwater.upstream import Request
 
 
@@ -51,6 +52,10 @@ class Source(Protocol):
     @property
     def route(self) -> str | None:
         """`provider/model` where another one answers than was to; None before, and elsewhere."""
+
+    @property
+    def tries(self) -> Sequence[Try]:
+        """The requests to providers that are over, and the one that answers."""
 
     @property
     def connected_at(self) -> float | None:

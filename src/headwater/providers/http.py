@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from headwater.errors import HeadwaterError, UpstreamError
 from headwater.events import Event, Usage
 from headwater.generation import GenerationRequest
+from headwater.observe import Try
 from headwater.providers.base import Dialect, Parser, ProviderSource, Receiver
 from headwater.providers.failures import redact
 from headwater.upstream import Exchange, Request
@@ -66,6 +67,7 @@ class HttpSource:
     )
 
     attempts = 1
+    tries: Sequence[Try] = ()
     route: str | None = None
 
     def __init__(
@@ -184,6 +186,7 @@ class Deferred:
     """
 
     attempts = 1
+    tries: Sequence[Try] = ()
     route: str | None = None
 
     def __init__(self, make: Callable[[], Coroutine[None, None, ProviderSource]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from headwater.errors import HeadwaterError
 from headwater.events import Event, StreamEnd, StreamError, StreamStart, TextDelta, Usage
+from headwater.observe import Try
 from headwater.providers.base import Finish, Outcome, Receiver, Source
 from headwater.providers.objects import Objects
 from headwater.providers.text import Surrogates
@@ -39,6 +40,7 @@ class AsyncSource:
     """Iterates in a task."""
 
     attempts = 1
+    tries: Sequence[Try] = ()
     route: str | None = None
     connected_at: float | None = None
 
@@ -84,6 +86,7 @@ class SyncSource:
     """Iterates in a thread of its own, or a greenlet: a generator stays where it was begun."""
 
     attempts = 1
+    tries: Sequence[Try] = ()
     route: str | None = None
     connected_at: float | None = None
 

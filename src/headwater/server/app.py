@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headwater.adapters.heads import make_request_id
 from headwater.adapters.response import REQUEST_ID, error_response
 from headwater.errors import HeadwaterError, RequestError
+from headwater.observe import logs, observer_of_process
 from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator, Owner
 from headwater.server.guards import check_host, check_site
@@ -85,7 +86,13 @@ class _Cors(CORSMiddleware):
 class App:
     """Gives every request an id, refuses what the guards refuse, and answers errors as JSON."""
 
-    def __init__(self, router: Router, settings: Settings, *, guarded: bool) -> None:
+    def __init__(
+        self,
+        router: Router,
+        settings: Settings,
+        *,
+        guarded: bool,
+    ) -> None:
         self._router = router
         self._settings = settings
         self._guarded = guarded  # no credential protects it, so where a request comes from must
@@ -100,12 +107,17 @@ class App:
         request_id = scope[REQUEST_ID] = _request_id(request.headers)
         # With it Starlette's routes raise what they refuse, in place of answering plain text.
         scope.setdefault("app", self)
+        logs.request_id.set(request_id)
+        observer = observer_of_process(metered=True)
+        observer.requested(request.headers)
         started = False
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                if message["status"] >= 400:
+                    observer.refused(message["status"])
                 headers = message["headers"] = list(message.get("headers", ()))
                 if not any(name == b"x-request-id" for name, _ in headers):
                     headers.append((b"x-request-id", request_id.encode()))
@@ -116,20 +128,10 @@ class App:
         try:
             self._guard(request, path)
             await self._router(scope, receive, send_with_id)
-        except HeadwaterError as error:
+        except Exception as error:
             if started:
                 raise
-            response = error_response(_wire_of(path), error, request_id)
-            await response(scope, receive, send_with_id)
-        except HTTPException as refused:
-            response = _refusal(request, path, refused, request_id)
-            await response(scope, receive, send_with_id)
-        except Exception:
-            if started:
-                raise
-            log.exception("request %s failed", request_id)
-            failed = HeadwaterError("internal", "Something went wrong here; it is in the log.")
-            response = error_response(_wire_of(path), failed, request_id)
+            response = _failure(request, path, error, request_id)
             await response(scope, receive, send_with_id)
 
     def _guard(self, request: Request, path: str) -> None:
@@ -151,6 +153,16 @@ def _wire_of(path: str) -> Wire:
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else make_request_id()
+
+
+def _failure(request: Request, path: str, error: Exception, request_id: str) -> Response:
+    """What is answered in place of what was asked for."""
+    if isinstance(error, HTTPException):
+        return _refusal(request, path, error, request_id)
+    if not isinstance(error, HeadwaterError):
+        log.error("request %s failed", request_id, exc_info=error)
+        error = HeadwaterError("internal", "Something went wrong here; it is in the log.")
+    return error_response(_wire_of(path), error, request_id)
 
 
 def _refusal(request: Request, path: str, refused: HTTPException, request_id: str) -> Response:

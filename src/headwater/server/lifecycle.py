@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from headwater.errors import HeadwaterError
+from headwater.observe import shared_metrics
 from headwater.runtime import Runtime
 from headwater.server.protocol import StreamProtocol
 from headwater.server.supervisor import Supervisor
@@ -51,7 +52,8 @@ def serve(
     def work(number: int, alive: int) -> None:
         _work(app, settings, runtime, sock, on_ready if number == 0 else None, alive)
 
-    Supervisor(settings.server.workers, work).run()
+    with shared_metrics() as forget:
+        Supervisor(settings.server.workers, work, forget).run()
 
 
 def _work(

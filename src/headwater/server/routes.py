@@ -16,6 +16,7 @@ from headwater.adapters.heads import stream_headers
 from headwater.adapters.reading import find, prefers_json
 from headwater.adapters.response import StreamResponse, json_response, reading_response
 from headwater.errors import HeadwaterError, RequestError
+from headwater.observe import metrics_page
 from headwater.position import START, Position
 from headwater.runtime import WIRES, Runtime
 from headwater.server import sessions
@@ -74,6 +75,7 @@ class Routes:
             Route("/v1/models", self.list_models, methods=["GET"]),
             Route("/healthz", self.alive, methods=["GET"]),
             Route("/readyz", self.ready, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
         ]
 
     async def generate(self, request: Request, wire: Wire) -> Response:
@@ -213,6 +215,12 @@ class Routes:
         if self._runtime().hub.draining:
             raise HeadwaterError("overloaded", "The server is stopping.")
         return json_response({"status": "ready"})
+
+    async def metrics(self, request: Request) -> Response:
+        """`GET /metrics`: for Prometheus."""
+        await self._auth.principal(request, generates=False)
+        page, content_type = metrics_page()
+        return Response(page, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
 
 async def _resume(

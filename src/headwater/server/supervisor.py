@@ -24,14 +24,17 @@ class Supervisor:
     """Runs `work` in `count` processes until SIGTERM or SIGINT.
 
     `work` is given its number, from 0, and a descriptor that ends when the supervisor does, however
-    it dies. A worker that dies is replaced by one with its number.
+    it dies. A worker that dies is replaced by one with its number; `forget` is told its pid.
     """
 
-    def __init__(self, count: int, work: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, count: int, work: Callable[[int, int], None], forget: Callable[[int], None]
+    ) -> None:
         if not hasattr(os, "fork"):
             raise ConfigurationError("server.workers: this system has no fork; use 1")
         self._count = count
         self._work = work
+        self._forget = forget
         self._workers: dict[int, tuple[int, float]] = {}  # by pid: number, and when it was started
         self._stopping = False
         self._alive = os.pipe()  # its reading end is the workers', its writing end ours alone
@@ -45,6 +48,7 @@ class Supervisor:
         while self._workers:
             pid, status = os.wait()
             worker = self._workers.pop(pid, None)
+            self._forget(pid)
             if worker is None or self._stopping:
                 continue
             number, started = worker

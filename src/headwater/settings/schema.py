@@ -68,6 +68,13 @@ class ServerSettings(Section, frozen=True):
         ),
     ] = 30.0
     max_body_bytes: Annotated[Size, Meta(description="Largest request body, in bytes.")] = 10 * MIB
+    log_format: Annotated[
+        Literal["text", "json"], Meta(description="How entries of the log are written to stderr.")
+    ] = "text"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The least entry that is logged; `info` has a line for every stream."),
+    ] = "warning"
     max_streams: Annotated[
         Count, Meta(description="Streams that run at once in a process; beyond it, 503.")
     ] = 10_000

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
 from headwater.errors import HeadwaterError
 from headwater.events import Event
+from headwater.observe import Try
 from headwater.providers.base import Outcome, ProviderSource, Receiver
 from headwater.settings import TimeoutSettings
 from headwater.streams.deadlines import Deadlines
@@ -25,14 +27,22 @@ class Owner(Protocol):
 class Attempt:
     """Receives what one candidate sends until its first token, and measures its silence."""
 
-    __slots__ = ("_deadlines", "_owner", "at", "route", "source")
+    __slots__ = ("_deadlines", "_owner", "at", "began_at", "hedge", "route", "source")
 
-    def __init__(self, owner: Owner, source: ProviderSource, route: str, at: int) -> None:
+    def __init__(
+        self, owner: Owner, source: ProviderSource, route: str, at: int, *, hedge: bool
+    ) -> None:
         self._owner: Owner | None = owner
         self._deadlines: Deadlines | None = None
         self.source = source
         self.route = route
         self.at = at
+        self.hedge = hedge
+        self.began_at = time.monotonic()
+
+    def tried(self, outcome: str) -> Try:
+        """What it came to."""
+        return Try(self.route, outcome, self.began_at, time.monotonic(), self.hedge)
 
     def start(self, limits: TimeoutSettings) -> None:
         """Ask the candidate."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -13,6 +13,11 @@ from headwater.position import START, Position
 from headwater.wires.base import Fold, Wire
 
 log = logging.getLogger("headwater.streams")
+
+# What one batch may write in one turn of the loop: the kernel copies a GiB a second at best.
+_TURN_BYTES: Final = 1024 * 1024
+# So few readers can be written anything that one read of an upstream brings.
+_FEW: Final = 4
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
@@ -30,6 +35,9 @@ class Reader(Protocol):
 
     def deliver(self, frames: bytes, position: Position, ended: bool) -> None:
         """Frames up to `position`; after `ended` nothing follows."""
+
+    def fall_behind(self, fold: Fold) -> None:
+        """Leave the edge, where `fold` stands, and come back to it by way of the store."""
 
     def fail(self) -> None:
         """It could not take them: cut its connection, so that it knows."""
@@ -94,6 +102,8 @@ class Feed:
             self.position = batch.last
         self.ended = batch.terminal
         for view in self._views:
+            if first.epoch and len(view.readers) > _FEW:
+                _thin_out(view, batch)
             frames = view.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
             for reader in view.readers:
                 try:
@@ -167,6 +177,15 @@ class Feed:
             if view.key == key:
                 return view
         return None
+
+
+def _thin_out(view: View, batch: Batch) -> None:
+    """Leave at the edge as many as can be written the batch in one turn of the loop."""
+    most = max(_FEW, _TURN_BYTES // sum(map(len, batch.payloads)))
+    if len(view.readers) > most:
+        behind, view.readers = view.readers[most:], view.readers[:most]
+        for reader in behind:
+            reader.fall_behind(view.fold.copy())
 
 
 def _nothing() -> None:

@@ -12,6 +12,7 @@ from msgspec import structs
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError, RequestError, UnavailableError
+from headwater.observe import Observer
 from headwater.position import START, Position
 from headwater.providers.base import Source
 from headwater.settings import Settings, TimeoutSettings
@@ -31,6 +32,9 @@ _OVERLOAD_RETRY_S: Final = 1.0
 #: "once begun": the source itself sees to it that there is a first token.
 Timed = Literal["always", "once begun", "never"]
 
+# Readers that replay in one turn of the loop: each folds and writes up to 64 KiB.
+_REPLAYS: Final = 4
+
 # How often an owner that has not answered is asked again to stop.
 _ASK_AGAIN_S: Final = 0.5
 
@@ -38,15 +42,17 @@ _ASK_AGAIN_S: Final = 0.5
 class Hub:
     """Knows the streams of one store. Belongs to one event loop."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, observer: Observer | None = None) -> None:
         self.settings = settings
         self.store = store
+        self.observer = Observer() if observer is None else observer
         self.draining = False
         self._streams: dict[str, Stream] = {}
         self._remotes: dict[str, Remote] = {}
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._leases = Leases(store, settings.store.lease_s, self._tick)
+        self._turns = asyncio.Semaphore(_REPLAYS)
         self._opening: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -116,6 +122,7 @@ class Hub:
             timeouts=self._timeouts(timed),
             max_bytes=self.settings.store.max_stream_bytes,
             asked_at=time.monotonic() if asked_at is None else asked_at,
+            watch=self.observer.stream(record.stream, model, route, spoken and spoken[0]),
         )
         self._streams[record.stream] = stream
         self._quiet.clear()
@@ -185,6 +192,8 @@ class Hub:
             sink,
             after=after,
             heartbeat_s=self.settings.server.heartbeat_s,
+            turns=self._turns,
+            on_left=self.observer.reader(stream, wire.name, after != START),
         )
 
     async def snapshot(self, record: Record) -> Snapshot:

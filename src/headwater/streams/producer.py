@@ -26,6 +26,7 @@ from headwater.events import (
     Usage,
     encode,
 )
+from headwater.observe import Ended, Watch
 from headwater.position import START, Position
 from headwater.providers.base import Outcome, Source
 from headwater.settings import TimeoutSettings
@@ -50,6 +51,7 @@ class Producer:
     __slots__ = (
         "_asked_at",
         "_began_at",
+        "_cause",
         "_deadlines",
         "_feed",
         "_first_at",
@@ -63,6 +65,7 @@ class Producer:
         "_stream",
         "_time",
         "_timeouts",
+        "_watch",
         "ended",
         "failure",
         "unlogged",
@@ -78,6 +81,7 @@ class Producer:
         timeouts: TimeoutSettings | None,
         max_bytes: int,
         asked_at: float,
+        watch: Watch | None = None,
     ) -> None:
         self._time = asyncio.get_running_loop().time
         self._stream = stream
@@ -95,6 +99,8 @@ class Producer:
         self._began_at = asked_at
         self._first_at: float | None = None
         self._overhead = 0.0
+        self._watch = watch
+        self._cause: str | None = None
         self.ended = False
         self.failure: HeadwaterError | None = None
         self.unlogged: StreamError | None = None
@@ -113,9 +119,13 @@ class Producer:
         except HeadwaterError as error:
             self._fail(error)
 
-    def stop(self) -> None:
-        """Cancel the upstream at once; the log ends `cancelled`. Nothing when it has ended."""
+    def stop(self, cause: str = "asked") -> None:
+        """Cancel the upstream at once; the log ends `cancelled`. Nothing when it has ended.
+
+        `cause` is for metrics: `asked`, or `unread` when nobody reads any more.
+        """
         if not self.ended:
+            self._cause = cause
             self._source.cancel()
             self._close("cancelled", self._source.usage)
 
@@ -128,6 +138,9 @@ class Producer:
         self.ended = True
         self._source.cancel()
         self._stop_deadlines()
+        if self._watch is not None:
+            self._watch.abandoned()
+            self._watch = None
         self._feed.cut()
 
     # headwater.providers.base.Receiver
@@ -183,6 +196,29 @@ class Producer:
         self.ended = True
         self._stop_deadlines()
         self._append((*before, event), closes=True)
+        self._tell(event)
+
+    def _tell(self, event: StreamEnd | StreamError) -> None:
+        """Whoever watches hears of the end, once; a log that cannot take it has ended otherwise."""
+        watch, self._watch = self._watch, None
+        if watch is None:
+            return
+        usage = event.usage
+        watch.ended(
+            Ended(
+                outcome=event.code if isinstance(event, StreamError) else event.reason,
+                failed=isinstance(event, StreamError),
+                route=self._source.route,
+                cause=self._cause,
+                input_tokens=None if usage is None else usage.input_tokens,
+                output_tokens=None if usage is None else usage.output_tokens,
+                first_token_s=None if self._first_at is None else self._first_at - self._asked_at,
+                total_s=time.monotonic() - self._asked_at,
+                overhead_s=self._overhead,
+                repairs=0,
+                tries=self._source.tries,
+            )
+        )
 
     def _stop_deadlines(self) -> None:
         if self._deadlines is not None:
@@ -260,3 +296,4 @@ class Producer:
         error = StorageError("storage_failed", "The log cannot be written.")
         self.unlogged = self._error(error)
         self._feed.fail(self.unlogged)
+        self._tell(self.unlogged)

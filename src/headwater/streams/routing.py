@@ -17,6 +17,7 @@ import msgspec
 
 from headwater.errors import HeadwaterError
 from headwater.events import Usage
+from headwater.observe import Try
 from headwater.providers.base import ProviderSource, Receiver
 from headwater.settings import TimeoutSettings
 from headwater.streams.attempt import Attempt
@@ -66,7 +67,8 @@ class RoutedSource:
         "_running",
         "_since",
         "_timer",
-        "_winner",
+        "_tries",
+        "_won",
         "attempts",
         "route",
     )
@@ -92,7 +94,8 @@ class RoutedSource:
         self._receiver: Receiver | None = None
         self._running: list[Attempt] = []
         self._latest: ProviderSource = first
-        self._winner: ProviderSource | None = None
+        self._won: Attempt | None = None
+        self._tries: list[Try] = []
         self._timer: asyncio.TimerHandle | None = None  # of the next retry, or of the race
         self._refusal: HeadwaterError | None = None
         self._began_at = self._entered_at = self._since = 0.0
@@ -102,11 +105,15 @@ class RoutedSource:
 
     @property
     def connected_at(self) -> float | None:
-        return (self._winner or self._latest).connected_at
+        return (self._won.source if self._won is not None else self._latest).connected_at
 
     @property
     def usage(self) -> Usage | None:
-        return self._winner.usage if self._winner is not None else None
+        return self._won.source.usage if self._won is not None else None
+
+    @property
+    def tries(self) -> Sequence[Try]:
+        return self._tries if self._won is None else [*self._tries, self._won.tried("answered")]
 
     def start(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -120,8 +127,8 @@ class RoutedSource:
         self._receiver = None
         self._stop_timer()
         self._cancel_running()
-        if self._winner is not None:
-            self._winner.cancel()
+        if self._won is not None:
+            self._won.source.cancel()
 
     # what attempts tell
 
@@ -133,7 +140,7 @@ class RoutedSource:
         self._stop_timer()
         self._running.remove(attempt)
         self._cancel_running()
-        self._winner = attempt.source
+        self._won = attempt
         self._candidates = ()  # they hold the request, and the stream may be long
         if attempt.route != self._asked:
             self.route = attempt.route
@@ -145,6 +152,7 @@ class RoutedSource:
     def failed(self, attempt: Attempt, error: HeadwaterError) -> None:
         """The attempt ended before its first token."""
         self._running.remove(attempt)
+        self._tries.append(attempt.tried(error.code))
         means = verdict(error)
         if means == "forward":
             self._refusal = error
@@ -171,7 +179,7 @@ class RoutedSource:
         route = self._candidates[self._at].route
         self.attempts += 1
         self._latest = source
-        attempt = Attempt(self, source, route, self._at)
+        attempt = Attempt(self, source, route, self._at, hedge=bool(self._running))
         self._running.append(attempt)
         if breaker := self._breakers.get(route):
             breaker.asked(now)
@@ -244,4 +252,5 @@ class RoutedSource:
     def _cancel_running(self) -> None:
         for attempt in self._running:
             attempt.cancel()
+            self._tries.append(attempt.tried("cancelled"))
         self._running.clear()

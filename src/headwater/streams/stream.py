@@ -76,10 +76,13 @@ class Stream(Live):
         if self.feed.readers or self._elsewhere or self._on_disconnect == "continue":
             return
         if self._on_disconnect == "cancel":
-            self.producer.stop()
+            self._unread()
         else:
             loop = asyncio.get_running_loop()
-            self._grace = loop.call_later(float(self._on_disconnect), self.producer.stop)
+            self._grace = loop.call_later(float(self._on_disconnect), self._unread)
+
+    def _unread(self) -> None:
+        self.producer.stop("unread")
 
     def _ended(self) -> None:
         if self._grace is not None:

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from headwater import events as ev
+from headwater.observe import Left
 from headwater.position import START, Position
 from headwater.stores.base import Entry, Store
 from headwater.streams.feed import Batch, Feed
-from headwater.wires.base import Wire
+from headwater.wires.base import Fold, Wire
 
 log = logging.getLogger("headwater.streams")
 
@@ -45,7 +46,8 @@ class Subscriber:
     """Replay, then tail, into a sink.
 
     Begins at once when it is made inside the event loop. `leave` is for the host: the reader has
-    gone. `after` is a position in the log, or `START`.
+    gone. `after` is a position in the log, or `START`;
+    `turns` bounds how many readers replay at once.
     """
 
     __slots__ = (
@@ -56,7 +58,9 @@ class Subscriber:
         "_folded",
         "_full",
         "_heartbeat_s",
+        "_how",
         "_loop",
+        "_on_left",
         "_options",
         "_over",
         "_replay",
@@ -65,6 +69,7 @@ class Subscriber:
         "_stream",
         "_time",
         "_timer",
+        "_turns",
         "_wire",
         "_written_at",
     )
@@ -80,6 +85,8 @@ class Subscriber:
         *,
         after: Position = START,
         heartbeat_s: float = 15.0,
+        turns: asyncio.Semaphore | None = None,
+        on_left: Callable[[Left], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
@@ -96,6 +103,9 @@ class Subscriber:
         self._at_edge = False
         self._full = False
         self._over = False
+        self._how: Left = "left"
+        self._on_left = on_left
+        self._turns = turns or asyncio.Semaphore()
         self._replay: asyncio.Task[None] | None = None
         self._written_at = self._loop.time()
         self._timer = self._loop.call_later(heartbeat_s, self._beat)
@@ -115,8 +125,15 @@ class Subscriber:
                 self._full = True
                 self._part()
 
+    def fall_behind(self, fold: Fold) -> None:
+        """`feed.Reader`: too many stand at the edge for what comes now."""
+        self._at_edge = False
+        self._fold = fold
+        self._replay = self._loop.create_task(self._catch_up())
+
     def fail(self) -> None:
         """`feed.Reader`: cut the connection, so that the reader knows."""
+        self._how = "failed"
         self.leave()
         self._sink.abort()
 
@@ -132,6 +149,9 @@ class Subscriber:
         self._part()
         if self._feed is not None:
             self._feed.leave()
+        if self._on_left is not None:
+            gone_full = self._full and self._how == "left"
+            self._on_left("slow" if gone_full else self._how)
 
     def _ready(self) -> None:
         self._full = False
@@ -179,19 +199,22 @@ class Subscriber:
     async def _read_on(self) -> None:
         """From the store until the edge, the end, or a full sink."""
         while not self._full:
-            entries = await self._store.read(self._stream, self._folded, _REPLAY_BYTES)
-            if entries is None:  # dropped under the reader: it must not take this for the end
-                self.fail()
-                return
-            if self._fold_in(entries):
-                self._finish()
-                return
+            async with self._turns:
+                # Whoever holds a turn holds it over this: so a long replay, or a thousand at once,
+                # leave the loop to others after every few steps.
+                await asyncio.sleep(0)
+                entries = await self._store.read(self._stream, self._folded, _REPLAY_BYTES)
+                if entries is None:  # dropped under the reader: it must not take this for the end
+                    self.fail()
+                    return
+                if self._fold_in(entries):
+                    self._finish()
+                    return
             if not entries and (self._feed is None or self._feed.position == self._folded):
                 if self._feed is None or self._feed.ended:
                     self.fail()  # the log has no end, and nobody here knows of one to come
                     return
                 break
-            await asyncio.sleep(0)  # a long replay must not delay other streams
         self._replay = None
         if not self._full and self._feed is not None:
             self._go_on()
@@ -227,6 +250,7 @@ class Subscriber:
     def _finish(self, frames: bytes = b"") -> None:
         if not self._over:
             self._sink.close(frames)
+            self._how = "whole"
             self.leave()
 
     def _beat(self) -> None:

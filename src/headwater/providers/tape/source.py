@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from headwater.errors import UpstreamError
 from headwater.events import Event, StreamEnd, StreamError, StreamStart, Usage
+from headwater.observe import Try
 from headwater.providers.base import Finish, Outcome, Receiver
 from headwater.providers.tape.file import Line
 from headwater.providers.tape.playing import Playing
@@ -32,6 +33,7 @@ class TapeSource:
         "attempts",
         "connected_at",
         "route",
+        "tries",
         "usage",
     )
 
@@ -46,6 +48,7 @@ class TapeSource:
         self._timer: asyncio.Handle | None = None
         self._receiver: Receiver | None = None
         self.attempts = 1
+        self.tries: Sequence[Try] = ()
         self.connected_at: float | None = None
         self.route: str | None = None
         self.usage: Usage | None = None
