@@ -22,6 +22,7 @@ from headwater.testing import (
 )
 from tests.helpers.arrivals import request
 from tests.helpers.redis import empty_redis
+from tests.helpers.wires import PATHS, body_of
 from tests.server.serving import Reader, ask, data_of, frames, ids, serving
 
 TOKENS = ["Wo", "hin", " 🌊", " fließt", " er", "?"]
@@ -38,32 +39,8 @@ ANSWERS: dict[str, Answer] = {
     "stall": Answer([chunk({"content": "a"}), STALL]),
     "limited": reply(429, {"error": {"message": "slow down"}}, [("Retry-After", "7")]),
 }
-PATHS = {"responses": "/v1/responses", "anthropic": "/v1/messages", "ui": "/api/chat", "agui": "/agui"}  # fmt: skip
-every_wire = pytest.mark.parametrize("wire", PATHS)
-
-
-def body_of(wire: str, prompt: str, **members: Any) -> dict[str, Any]:
-    text = {"role": "user", "content": prompt}
-    match wire:
-        case "responses":
-            body: dict[str, Any] = {"model": "m", "input": prompt, "stream": True}
-        case "anthropic":
-            body = {"model": "m", "max_tokens": 9, "messages": [text], "stream": True}
-        case "ui":
-            parts = [{"type": "text", "text": prompt}]
-            body = {
-                "id": "chat",
-                "model": "m",
-                "messages": [{"id": "u", "role": "user", "parts": parts}],
-            }
-        case _:
-            body = {
-                "threadId": "t",
-                "runId": "r",
-                "messages": [{"id": "u", **text}],
-                "forwardedProps": {"model": "m"},
-            }
-    return body | members  # fmt: skip
+NEWER = ("responses", "anthropic", "ui", "agui")
+every_wire = pytest.mark.parametrize("wire", NEWER)
 
 
 class World:
