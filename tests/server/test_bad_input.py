@@ -15,9 +15,9 @@ import pytest
 from headwater.testing import STALL, Answer, chunk
 from headwater.testing import FaultyUpstream as Upstream
 from headwater.testing import chat as chat_answer
-from tests.helpers.wires import PATHS, body_of
 from tests.server.serving import Answer as Answered
 from tests.server.serving import Served, ask, ids, raw, serving
+from tests.server.wires import PATHS, body_of
 
 GENERATING = ["/stream", "/v1/streams", "/v1/chat/completions"]
 every_path = pytest.mark.parametrize("path", GENERATING)

@@ -23,8 +23,9 @@ from headwater.testing import (
     reply,
 )
 from tests.helpers.arrivals import request
-from tests.server.serving import Reader, Served, ask, frames, outcome, serving, text_of
-from tests.server.world import PATHS, WIRES
+from tests.server.serving import Reader, Served, ask, frames, serving
+from tests.server.wires import PATHS, outcome, text_of
+from tests.server.world import WIRES
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 TOKENS = ["It ", "is ", "light", "."]
