@@ -16,6 +16,7 @@ from msgspec import structs
 
 from headwater.choices import Choice, Way
 from headwater.errors import ConfigurationError, HeadwaterError, RequestError, UnavailableError
+from headwater.listings import Listings
 from headwater.providers import catalogue, local
 from headwater.providers.anthropic import Messages
 from headwater.providers.base import Dialect, Provider
@@ -43,12 +44,21 @@ _DIALECTS: Final[dict[str, Callable[[Endpoint], Dialect]]] = {
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """A model as `/v1/models` shows it; `needs` says what is missing when it is not available."""
+    """A model as `/v1/models` shows it; `needs` says what is missing when it is not available.
+
+    `context` is its window in tokens, `can` what it takes and does besides text (tools, images,
+    reasoning, json): None where nobody said. `source` is the page that was read, on the day
+    `checked`; None for what the provider itself lists.
+    """
 
     id: str
     provider: str
     available: bool
     needs: str | None = None
+    context: int | None = None
+    can: tuple[str, ...] | None = None
+    source: str | None = None
+    checked: str | None = None
 
 
 class Models:
@@ -67,9 +77,14 @@ class Models:
             self._endpoints[name] = table.endpoint(name, self._catalogue.providers.get(name))
         self._providers: dict[str, Provider] = {}
         self._upstream_ids: list[str] | None = None
+        self._listings = Listings(client)
 
-    async def available(self) -> list[ModelInfo]:
-        """Every model that can be named here, by a name that reaches it."""
+    async def available(self, *, ask: bool = True) -> list[ModelInfo]:
+        """Every model that can be named here, by a name that reaches it.
+
+        With `ask` also what the providers that can be used now list themselves.
+        """
+        listed = await self._listings.models(self._usable()) if ask else {}
         infos = [
             ModelInfo(name, model.route[0].partition("/")[0], True)
             for name, model in self._settings.models.items()
@@ -78,8 +93,9 @@ class Models:
             infos += [ModelInfo(model, "upstream", True) for model in await self._upstreams()]
         offered = list(self._local_infos())
         for entry in self._catalogue.models:
-            infos_of_entry = [self._info(entry.id, provider) for provider in entry.providers]
+            infos_of_entry = [self._info(entry, provider) for provider in entry.providers]
             offered += sorted(infos_of_entry, key=lambda info: not info.available)
+        said = {(name, model.id): model for name, models in listed.items() for model in models}
         taken = {info.id for info in infos}
         for info in offered:
             # A bare name goes to the upstream, where there is one, else to the first of its
@@ -88,9 +104,24 @@ class Models:
             if self._settings.server.upstream is not None or name in taken:
                 name = f"{info.provider}/{info.id}"
             taken.add(name)
-            info = structs.replace(info, id=name)
-            infos.append(info)
+            if live := said.pop((info.provider, info.id), None):
+                context, can = live.context or info.context, live.can or info.can
+                info = structs.replace(info, context=context, can=can)
+            infos.append(structs.replace(info, id=name))
+        for (provider, model), live in said.items():
+            name = f"{provider}/{model}"
+            if name not in taken:
+                more = ModelInfo(name, provider, True, context=live.context, can=live.can)
+                infos.append(more)
         return infos
+
+    def _usable(self) -> dict[str, tuple[Endpoint, str | None]]:
+        """The providers whose key is there, or that want none; each with its key."""
+        return {
+            name: (endpoint, self._environ.get(endpoint.api_key_env or "") or None)
+            for name, endpoint in self._endpoints.items()
+            if self._missing_key(name) is None
+        }
 
     async def _upstreams(self) -> list[str]:
         try:
@@ -121,6 +152,7 @@ class Models:
 
     async def aclose(self) -> None:
         """Stop what was started."""
+        await self._listings.aclose()
         for provider in self._providers.values():
             await provider.aclose()
 
@@ -248,9 +280,10 @@ class Models:
                 param="model",
             )
 
-    def _info(self, model: str, provider: str) -> ModelInfo:
-        variable = self._missing_key(provider)
-        return ModelInfo(model, provider, variable is None, variable)
+    def _info(self, entry: catalogue.Entry, provider: str) -> ModelInfo:
+        missing = self._missing_key(provider)
+        facts = (entry.context, entry.can, entry.source, entry.checked)
+        return ModelInfo(entry.id, provider, missing is None, missing, *facts)
 
     def _local_infos(self) -> Iterator[ModelInfo]:
         for name in local.MODELS:
