@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 from msgspec import structs
 
+from headwater import plugins
 from headwater.choices import Choice, Way
 from headwater.errors import ConfigurationError, HeadwaterError, RequestError, UnavailableError
 from headwater.listings import Listings
@@ -120,7 +121,7 @@ class Models:
         return {
             name: (endpoint, self._environ.get(endpoint.api_key_env or "") or None)
             for name, endpoint in self._endpoints.items()
-            if self._missing_key(name) is None
+            if self._missing_key(name) is None and endpoint.wire in _DIALECTS
         }
 
     async def _upstreams(self) -> list[str]:
@@ -255,10 +256,7 @@ class Models:
             key = self._environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
         dialect = _DIALECTS.get(endpoint.wire)
         if dialect is None:
-            raise ConfigurationError(
-                f"providers.{name}: wire {endpoint.wire!r} is not supported; "
-                f"use one of {', '.join(_DIALECTS)}"
-            )
+            dialect = plugins.load("headwater.providers", endpoint.wire)
         return HttpProvider(name, dialect(endpoint), endpoint.base_url, key, self._client)
 
     def _name(self, provider: str, model: str) -> str:

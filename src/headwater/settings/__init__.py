@@ -14,7 +14,6 @@ from headwater.settings.schema import (
     Settings,
     StoreSettings,
     TimeoutSettings,
-    Wire,
 )
 
 __all__ = [
@@ -30,7 +29,6 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "TimeoutSettings",
-    "Wire",
     "check_exposure",
     "document",
     "is_loopback",

@@ -10,14 +10,15 @@ from __future__ import annotations
 import functools
 import types
 import typing
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
 from headwater.errors import ConfigurationError
 
-Wire = Literal["openai", "responses", "anthropic", "gemini", "ollama"]
+#: What providers speak that are known here; packages may bring others.
+WIRES: Final = ("openai", "responses", "anthropic", "gemini", "ollama")
 
 MIB: Final = 1024 * 1024
 
@@ -163,7 +164,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     base_url: str
     api_key_env: str | None = None
-    wire: Wire = "openai"
+    wire: str = "openai"
     continues: bool = False
     renames: dict[str, str] = {}
 
@@ -178,9 +179,9 @@ class ProviderSettings(Section, frozen=True):
         str | None,
         Meta(description="Environment variable that holds its key; absent, none is needed."),
     ] = None
-    wire: Annotated[
-        Wire | None, Meta(description="What it speaks; openai when it is not said.")
-    ] = None
+    wire: Annotated[str | None, Meta(description="What it speaks; openai when it is not said.")] = (
+        None
+    )
     continues: Annotated[
         bool | None,
         Meta(description="Whether it can go on from a given assistant text; false when not said."),
