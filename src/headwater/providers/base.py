@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from headwater.errors import HeadwaterError
-from headwater.events import Event, FinishReason, Usage
+from headwater.events import Event, FinishReason, Tried, Usage
 from headwater.generation import GenerationRequest
 from headwater.upstream import Request
 
@@ -51,6 +51,10 @@ class Source(Protocol):
     @property
     def route(self) -> str | None:
         """`provider/model` where another one answers than was to; None before, and elsewhere."""
+
+    @property
+    def tried(self) -> Sequence[Tried]:
+        """Who failed before a first token; nobody where there is no choice."""
 
     @property
     def connected_at(self) -> float | None:

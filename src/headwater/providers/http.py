@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final, Protocol
 
 from headwater.errors import HeadwaterError, UpstreamError
-from headwater.events import Event, Usage
+from headwater.events import Event, Tried, Usage
 from headwater.generation import GenerationRequest
 from headwater.providers.base import Dialect, Parser, ProviderSource, Receiver
 from headwater.providers.failures import redact
@@ -67,6 +67,7 @@ class HttpSource:
 
     attempts = 1
     route: str | None = None
+    tried: Sequence[Tried] = ()
 
     def __init__(
         self,
@@ -185,6 +186,7 @@ class Deferred:
 
     attempts = 1
     route: str | None = None
+    tried: Sequence[Tried] = ()
 
     def __init__(self, make: Callable[[], Coroutine[None, None, ProviderSource]]) -> None:
         self._make = make

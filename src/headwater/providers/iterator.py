@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from typing import Any
 
 from headwater.errors import HeadwaterError
-from headwater.events import Event, StreamEnd, StreamError, StreamStart, TextDelta, Usage
+from headwater.events import Event, StreamEnd, StreamError, StreamStart, TextDelta, Tried, Usage
 from headwater.providers.base import Finish, Outcome, Receiver, Source
 from headwater.providers.objects import Objects
 from headwater.providers.text import Surrogates
@@ -40,6 +40,7 @@ class AsyncSource:
 
     attempts = 1
     route: str | None = None
+    tried: Sequence[Tried] = ()
     connected_at: float | None = None
 
     def __init__(self, items: AsyncIterable[Item]) -> None:
@@ -85,6 +86,7 @@ class SyncSource:
 
     attempts = 1
     route: str | None = None
+    tried: Sequence[Tried] = ()
     connected_at: float | None = None
 
     def __init__(self, items: Iterable[Item], spawn: Spawn) -> None:

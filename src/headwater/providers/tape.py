@@ -7,12 +7,13 @@ is the terminal event. Anything recorded can be played without a key, a network 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from headwater.errors import ConfigurationError, UpstreamError
-from headwater.events import Event, StreamEnd, StreamError, StreamStart, Usage
+from headwater.events import Event, StreamEnd, StreamError, StreamStart, Tried, Usage
 from headwater.generation import GenerationRequest
 from headwater.providers.base import Finish, Outcome, Receiver
 
@@ -55,6 +56,7 @@ class TapeSource:
 
     attempts = 1
     route: str | None = None
+    tried: Sequence[Tried] = ()
     connected_at: float | None = None
     usage: Usage | None = None
 
