@@ -7,15 +7,19 @@ import logging
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+import msgspec
+
 from headwater.errors import HeadwaterError
 from headwater.providers.listing import Listed, list_request, read_list
 from headwater.settings import Endpoint
-from headwater.upstream import Pool, fetch
+from headwater.upstream import Pool, Request, fetch
 
 log = logging.getLogger("headwater.upstream")
 
 # A page that shows the models waits for the slowest provider that long, once.
 _TIMEOUT_S: Final = 3.0
+# Long enough for a slow local server; without an answer a request that names no model has to fail.
+_UPSTREAM_TIMEOUT_S: Final = 5.0
 # New models come every few weeks; one that was pulled to one's own machine is wanted soon.
 _LASTS_S: Final = 300.0
 # A provider that failed is not waited for by the next few who ask.
@@ -78,3 +82,37 @@ class Listings:
         lasts = _LASTS_S if models else _FAILED_LASTS_S
         self._known[name] = _Known(models, asyncio.get_running_loop().time() + lasts)
         return models
+
+
+class UpstreamNames:
+    """The models of `--upstream`, whose names pass unchanged: asked once, then remembered."""
+
+    def __init__(self, client: Pool, base_url: str, key: str | None) -> None:
+        self._client = client
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._request = Request("GET", f"{base_url.rstrip('/')}/models", headers)
+        self._names: list[str] | None = None
+
+    async def names(self) -> list[str]:
+        """Its models in its order; none where it lists none. `HeadwaterError` when it fails."""
+        if self._names is None:
+            answer = await fetch(self._client, self._request, _UPSTREAM_TIMEOUT_S)
+            if answer.status != 200:
+                return []
+            self._names = _names(answer.body) or None
+        return self._names or []
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
+class _Names(msgspec.Struct):
+    data: list[_Named] = []
+
+
+def _names(body: bytes) -> list[str]:
+    try:
+        return [model.id for model in msgspec.json.decode(body, type=_Names).data]
+    except msgspec.DecodeError:
+        return []

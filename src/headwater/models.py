@@ -17,7 +17,7 @@ from msgspec import structs
 from headwater import plugins
 from headwater.choices import Choice, Way
 from headwater.errors import ConfigurationError, HeadwaterError, RequestError, UnavailableError
-from headwater.listings import Listings
+from headwater.listings import Listings, UpstreamNames
 from headwater.providers import catalogue, local
 from headwater.providers.anthropic import Messages
 from headwater.providers.base import Dialect, Provider
@@ -29,12 +29,10 @@ from headwater.providers.openai_chat import ChatCompletions
 from headwater.providers.openai_responses import Responses
 from headwater.settings import Endpoint, ProviderSettings, Settings
 from headwater.streams.router import Router
-from headwater.upstream import Pool, Request, fetch
+from headwater.upstream import Pool
 
 EMBEDDED: Final = "smollm2-135m"
 UPSTREAM_KEY: Final = "HEADWATER_UPSTREAM_API_KEY"
-# Long enough for a slow local server; /v1/models is asked once, then remembered.
-_LIST_TIMEOUT_S: Final = 5.0
 _DIALECTS: Final[dict[str, Callable[[Endpoint], Dialect]]] = {
     "openai": lambda endpoint: ChatCompletions(endpoint.renames),
     "responses": lambda _: Responses(),
@@ -77,7 +75,8 @@ class Models:
         for name, table in settings.providers.items():
             self._endpoints[name] = table.endpoint(name, self._catalogue.providers.get(name))
         self._providers: dict[str, Provider] = {}
-        self._upstream_ids: list[str] | None = None
+        key = self._environ.get(UPSTREAM_KEY) or None
+        self._upstream = UpstreamNames(client, settings.server.upstream or "", key)
         self._listings = Listings(client)
 
     async def available(self, *, ask: bool = True) -> list[ModelInfo]:
@@ -126,7 +125,7 @@ class Models:
 
     async def _upstreams(self) -> list[str]:
         try:
-            return await self._list_upstream()
+            return await self._upstream.names()
         except HeadwaterError:
             return []  # a list is still of use while the upstream is down
 
@@ -162,7 +161,7 @@ class Models:
         if server.default_model is not None:
             return server.default_model
         if server.upstream is not None:
-            ids = await self._list_upstream()
+            ids = await self._upstream.names()
             if ids:
                 return ids[0]
         if self._settings.models:
@@ -293,30 +292,3 @@ class Models:
         names = [*self._settings.models, *local.MODELS, *known]
         near = difflib.get_close_matches(name[:200], names, n=3, cutoff=0.4) or names[:3]
         return f"There is no model {name[:200]!r}; the nearest are {', '.join(near)}."
-
-    async def _list_upstream(self) -> list[str]:
-        if self._upstream_ids is None:
-            base_url = (self._settings.server.upstream or "").rstrip("/")
-            key = self._environ.get(UPSTREAM_KEY)
-            headers = {"Authorization": f"Bearer {key}"} if key else {}
-            request = Request("GET", f"{base_url}/models", headers)
-            answer = await fetch(self._client, request, _LIST_TIMEOUT_S)
-            if answer.status != 200:
-                return []
-            self._upstream_ids = _ids(answer.body) or None
-        return self._upstream_ids or []
-
-
-class _Listed(msgspec.Struct):
-    id: str
-
-
-class _Listing(msgspec.Struct):
-    data: list[_Listed] = []
-
-
-def _ids(body: bytes) -> list[str]:
-    try:
-        return [model.id for model in msgspec.json.decode(body, type=_Listing).data]
-    except msgspec.DecodeError:
-        return []
