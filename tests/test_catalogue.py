@@ -13,6 +13,7 @@ import pytest
 from headwater.errors import ConfigurationError, UnavailableError
 from headwater.models import ModelInfo, Models
 from headwater.providers import tape
+from headwater.providers.listing import ABILITIES
 from headwater.settings import ModelSettings, Settings
 from headwater.tapes import FOLDER
 from headwater.upstream import Pool
@@ -47,7 +48,7 @@ def listed(environ: Mapping[str, str]) -> list[ModelInfo]:
         pool = Pool()
         models = Models(Settings(), pool, environ)
         try:
-            return await models.available()
+            return await models.available(ask=False)
         finally:
             await models.aclose()
             await pool.aclose()
@@ -65,6 +66,7 @@ def test_an_entry_says_who_said_so_and_when(entry: dict[str, Any]) -> None:
     assert is_https(entry["source"])
     assert datetime.date.fromisoformat(entry["checked"]) >= datetime.date(2026, 1, 1)
     assert entry.get("context", 1) > 0
+    assert set(entry.get("can", ())) <= set(ABILITIES)
     assert entry["providers"]
     assert set(entry["providers"]) <= set(PROVIDERS)
 

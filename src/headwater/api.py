@@ -20,7 +20,7 @@ from headwater.models import ModelInfo
 from headwater.observe import logs, observer_of_process
 from headwater.providers.base import Source
 from headwater.providers.iterator import Spawn, iterator_source
-from headwater.runtime import Runtime, wire_named
+from headwater.runtime import Runtime, store_opener, wire_named
 from headwater.settings import Settings, check_exposure, load
 from headwater.wires.base import OnDisconnect
 from headwater.wires.requests import chat_request
@@ -99,6 +99,7 @@ class Headwater:
         from headwater.server.lifecycle import serve
 
         check_exposure(self.settings)
+        store_opener(self.settings)
         logs.configure(self.settings.server.log_format, self.settings.server.log_level)
         serve(self._app(served=True), self.settings, self.runtime, on_ready=on_ready)
 

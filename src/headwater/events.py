@@ -29,11 +29,18 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     cached_tokens: int | UnsetType = UNSET
 
 
+class Tried(msgspec.Struct, frozen=True):
+    """A `provider/model` that had no first token, and the code of its error."""
+
+    route: str
+    code: str
+
+
 class Timing(msgspec.Struct, frozen=True):
     """Milliseconds from the arrival of the request; None where the stage was not reached.
 
     `attempts` is how often a provider was asked; `route` who answered, where that was not the
-    route's first choice.
+    route's first choice; `tried` who failed before that, in order.
     """
 
     queue: float
@@ -43,6 +50,7 @@ class Timing(msgspec.Struct, frozen=True):
     overhead: float
     attempts: int
     route: str | UnsetType = UNSET
+    tried: tuple[Tried, ...] | UnsetType = UNSET
 
 
 class _Event(msgspec.Struct, frozen=True, gc=False, tag_field="type"):

@@ -13,14 +13,15 @@ from typing import Final
 import msgspec
 from msgspec import structs
 
+from headwater import plugins
 from headwater.choices import Choice, Way
 from headwater.errors import ConfigurationError, HeadwaterError, RequestError, UnavailableError
+from headwater.listings import Listings, UpstreamNames
 from headwater.providers import catalogue, local, tape
 from headwater.providers.anthropic import Messages
 from headwater.providers.base import Dialect, Provider
 from headwater.providers.gemini import GenerateContent
 from headwater.providers.http import HttpProvider
-from headwater.providers.listing import list_models
 from headwater.providers.local.provider import LocalProvider
 from headwater.providers.ollama import OllamaChat
 from headwater.providers.openai_chat import ChatCompletions
@@ -41,12 +42,21 @@ _DIALECTS: Final[dict[str, Callable[[Endpoint], Dialect]]] = {
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """A model as `/v1/models` shows it; `needs` says what is missing when it is not available."""
+    """A model as `/v1/models` shows it; `needs` says what is missing when it is not available.
+
+    `context` is its window in tokens, `can` what it takes and does besides text (tools, images,
+    reasoning, json): None where nobody said. `source` is the page that was read, on the day
+    `checked`; None for what the provider itself lists.
+    """
 
     id: str
     provider: str
     available: bool
     needs: str | None = None
+    context: int | None = None
+    can: tuple[str, ...] | None = None
+    source: str | None = None
+    checked: str | None = None
 
 
 class Models:
@@ -64,10 +74,16 @@ class Models:
         for name, table in settings.providers.items():
             self._endpoints[name] = table.endpoint(name, self._catalogue.providers.get(name))
         self._providers: dict[str, Provider] = {}
-        self._upstream_ids: list[str] | None = None
+        key = self._environ.get(UPSTREAM_KEY) or None
+        self._upstream = UpstreamNames(client, settings.server.upstream or "", key)
+        self._listings = Listings(client)
 
-    async def available(self) -> list[ModelInfo]:
-        """Every model that can be named here, by a name that reaches it."""
+    async def available(self, *, ask: bool = True) -> list[ModelInfo]:
+        """Every model that can be named here, by a name that reaches it.
+
+        With `ask` also what the providers that can be used now list themselves.
+        """
+        listed = await self._listings.models(self._usable()) if ask else {}
         infos = [
             ModelInfo(name, model.route[0].partition("/")[0], True)
             for name, model in self._settings.models.items()
@@ -76,8 +92,9 @@ class Models:
             infos += [ModelInfo(model, "upstream", True) for model in await self._upstreams()]
         offered = list(self._local_infos())
         for entry in self._catalogue.models:
-            infos_of_entry = [self._info(entry.id, provider) for provider in entry.providers]
+            infos_of_entry = [self._info(entry, provider) for provider in entry.providers]
             offered += sorted(infos_of_entry, key=lambda info: not info.available)
+        said = {(name, model.id): model for name, models in listed.items() for model in models}
         taken = {info.id for info in infos}
         for info in offered:
             # A bare name goes to the upstream, where there is one, else to the first of its
@@ -86,14 +103,29 @@ class Models:
             if self._settings.server.upstream is not None or name in taken:
                 name = f"{info.provider}/{info.id}"
             taken.add(name)
-            info = structs.replace(info, id=name)
-            infos.append(info)
+            if live := said.pop((info.provider, info.id), None):
+                context, can = live.context or info.context, live.can or info.can
+                info = structs.replace(info, context=context, can=can)
+            infos.append(structs.replace(info, id=name))
+        for (provider, model), live in said.items():
+            name = f"{provider}/{model}"
+            if name not in taken:
+                more = ModelInfo(name, provider, True, context=live.context, can=live.can)
+                infos.append(more)
         infos += [ModelInfo(name, name.partition("/")[0], True) for name in self._tapes()]
         return infos
 
+    def _usable(self) -> dict[str, tuple[Endpoint, str | None]]:
+        """The providers whose key is there, or that want none; each with its key."""
+        return {
+            name: (endpoint, self._environ.get(endpoint.api_key_env or "") or None)
+            for name, endpoint in self._endpoints.items()
+            if self._missing_key(name) is None and endpoint.wire in _DIALECTS
+        }
+
     async def _upstreams(self) -> list[str]:
         try:
-            return await self._list_upstream()
+            return await self._upstream.names()
         except HeadwaterError:
             return []  # a list is still of use while the upstream is down
 
@@ -120,6 +152,7 @@ class Models:
 
     async def aclose(self) -> None:
         """Stop what was started."""
+        await self._listings.aclose()
         for provider in self._providers.values():
             await provider.aclose()
 
@@ -128,7 +161,7 @@ class Models:
         if server.default_model is not None:
             return server.default_model
         if server.upstream is not None:
-            ids = await self._list_upstream()
+            ids = await self._upstream.names()
             if ids:
                 return ids[0]
         if self._settings.models:
@@ -224,10 +257,7 @@ class Models:
             return tape.TapeProvider(name, folder_of(endpoint.base_url))
         dialect = _DIALECTS.get(endpoint.wire)
         if dialect is None:
-            raise ConfigurationError(
-                f"providers.{name}: wire {endpoint.wire!r} is not supported; "
-                f"use one of {', '.join(_DIALECTS)}"
-            )
+            dialect = plugins.load("headwater.providers", endpoint.wire)
         return HttpProvider(name, dialect(endpoint), endpoint.base_url, key, self._client)
 
     def _name(self, provider: str, model: str) -> str:
@@ -249,9 +279,10 @@ class Models:
                 param="model",
             )
 
-    def _info(self, model: str, provider: str) -> ModelInfo:
-        variable = self._missing_key(provider)
-        return ModelInfo(model, provider, variable is None, variable)
+    def _info(self, entry: catalogue.Entry, provider: str) -> ModelInfo:
+        missing = self._missing_key(provider)
+        facts = (entry.context, entry.can, entry.source, entry.checked)
+        return ModelInfo(entry.id, provider, missing is None, missing, *facts)
 
     def _local_infos(self) -> Iterator[ModelInfo]:
         for name in local.MODELS:
@@ -269,11 +300,3 @@ class Models:
         names = [*self._settings.models, *local.MODELS, *known, *self._tapes()]
         near = tape.nearest(name, names)
         return f"There is no model {name[:200]!r}; the nearest are {', '.join(near)}."
-
-    async def _list_upstream(self) -> list[str]:
-        """What the upstream has; asked once, then remembered."""
-        if self._upstream_ids is None:
-            base_url = self._settings.server.upstream or ""
-            key = self._environ.get(UPSTREAM_KEY)
-            self._upstream_ids = await list_models(self._client, base_url, key) or None
-        return self._upstream_ids or []

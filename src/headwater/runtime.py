@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
+from headwater import plugins
 from headwater.errors import ConfigurationError
 from headwater.generation import GenerationRequest
 from headwater.models import Models
@@ -36,12 +38,15 @@ WIRES: Final[dict[str, Wire]] = {
 OWN_MODEL: Final = "generator"
 
 
-def open_store(settings: Settings) -> Store:
-    """The store that `store.url` names; `ConfigurationError` for one that is not there."""
+def store_opener(settings: Settings) -> Callable[[], Store]:
+    """What opens the store that `store.url` names; `ConfigurationError` for one that is not there.
+
+    Nothing is opened yet: a server that cannot have its store is to say so before it listens.
+    """
     url, ttl_s, lease_s = settings.store.url, settings.store.ttl_s, settings.store.lease_s
     scheme, _, rest = url.partition(":")
     if scheme == "memory":
-        return MemoryStore(ttl_s=ttl_s, max_bytes=settings.store.max_bytes)
+        return partial(MemoryStore, ttl_s=ttl_s, max_bytes=settings.store.max_bytes)
     if scheme == "sqlite":
         # As SQLAlchemy has it: three slashes before a relative path, four before an absolute one.
         path = unquote(rest.removeprefix("///"))
@@ -50,7 +55,7 @@ def open_store(settings: Settings) -> Store:
                 f"store.url: {url!r} names no file; use sqlite:///relative.db or "
                 "sqlite:////absolute.db"
             )
-        return SqliteStore(Path(path), ttl_s=ttl_s, lease_s=lease_s)
+        return partial(SqliteStore, Path(path), ttl_s=ttl_s, lease_s=lease_s)
     if scheme in ("redis", "rediss", "unix"):
         try:
             from headwater.stores.redis import RedisStore
@@ -58,18 +63,31 @@ def open_store(settings: Settings) -> Store:
             raise ConfigurationError(
                 f"store.url: {scheme} needs redis-py: pip install 'headwater[redis]'"
             ) from error
-        return RedisStore(url, ttl_s=ttl_s, lease_s=lease_s)
-    raise ConfigurationError(
-        f"store.url: {scheme!r} is not a store of this version; use memory, sqlite or redis"
-    )
+        return partial(RedisStore, url, ttl_s=ttl_s, lease_s=lease_s)
+    if scheme in plugins.names("headwater.stores"):
+        return partial(plugins.load("headwater.stores", scheme), url, settings.store)
+    known = ", ".join(("memory", "sqlite", "redis", *plugins.names("headwater.stores")))
+    raise ConfigurationError(f"store.url: {scheme!r} is no store here; use one of {known}")
 
 
 def wire_named(name: str) -> Wire:
-    """The wire, or `ConfigurationError` that names those there are."""
+    """The wire, ours or a package's, or `ConfigurationError` that names those there are."""
     wire = WIRES.get(name)
+    if wire is None and name in plugins.names("headwater.wires"):
+        wire = plugins.load("headwater.wires", name)
     if wire is None:
-        raise ConfigurationError(f"There is no wire {name[:50]!r}; use one of {', '.join(WIRES)}.")
+        known = ", ".join(wire_names())
+        raise ConfigurationError(f"There is no wire {name[:50]!r}; use one of {known}.")
     return wire
+
+
+def wire_names() -> tuple[str, ...]:
+    """Those that can be used."""
+    brought = plugins.names("headwater.wires")
+    return (
+        *WIRES,
+        *(n for n in brought if n not in WIRES and plugins.usable("headwater.wires", n)),
+    )
 
 
 class Runtime:
@@ -84,7 +102,7 @@ class Runtime:
         self.settings = settings
         self.pool = Pool(connect_s=settings.timeouts.connect_s)
         self.models = Models(settings, self.pool, environ)
-        self.store = open_store(settings)
+        self.store = store_opener(settings)()
         self.hub = Hub(settings, self.store, observer)
 
     async def generate(

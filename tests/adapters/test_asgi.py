@@ -24,16 +24,17 @@ from headwater.testing import FaultyUpstream as Upstream
 from tests.helpers.arrivals import Response as Arriving
 from tests.helpers.arrivals import request
 from tests.helpers.processes import environment, stopped_at_the_end
-from tests.server.serving import (
-    Reader,
-    Served,
-    anonymous,
-    ask,
-    data_of,
-    frames,
+from tests.server.serving import Answer as Answered
+from tests.server.serving import Reader, Served, anonymous, ask, data_of, frames, serving
+from tests.server.wires import (
+    EVERY_WIRE,
+    PATHS,
+    WAITING,
+    assert_refused,
+    body_of,
+    is_end,
     is_error,
     outcome,
-    serving,
     text_of,
 )
 
@@ -41,7 +42,8 @@ BOUND_S = 10.0
 FREED_S = 2.0
 ROOT = Path(__file__).parents[2]
 WIRES = ["plain", "native", "openai"]
-every_wire = pytest.mark.parametrize("wire", WIRES)
+some_wires = pytest.mark.parametrize("wire", WIRES)
+every_wire = pytest.mark.parametrize("wire", EVERY_WIRE)
 TEXT = "Wasser 🌊\u2028"
 
 
@@ -163,7 +165,6 @@ def reference(
         yield World(*upstream, served)
 
 
-PATHS = {"plain": "/stream", "native": "/v1/streams", "openai": "/v1/chat/completions"}
 ANSWERS = {
     "whole": chat(["Was", "ser"], usage={"prompt_tokens": 1, "completion_tokens": 2}),
     "error in the middle": Answer([chunk({"content": "a"})], framing="close"),
@@ -186,8 +187,9 @@ def test_the_same_bytes_as_headwater_serve(
         return reader.head.status, anonymous(body, reader.stream)
 
     def directly(world: World, path: str, **headers: str) -> tuple[int, str]:
-        prompt = world.plan(ANSWERS[answer])
-        body = {"messages": [{"role": "user", "content": prompt}], "stream": True}
+        body = body_of(wire, world.plan(ANSWERS[answer]))
+        for name in ("threadId", "runId"):  # said again; a route of one's own knows none
+            body.pop(name, None)
         return told(Reader(request(world.port, path, body, headers, timeout_s=BOUND_S)))
 
     expected = directly(reference, PATHS[wire])
@@ -241,10 +243,59 @@ def test_a_stream_of_ones_own_route_is_resumed_by_the_mounted_ones(w: World) -> 
     assert ask(w.port, path, headers={"Accept": "application/json"}).json["text"] == "ab"
 
 
+@pytest.mark.parametrize("mount", ["/owned", "/owned-later"])
+def test_every_endpoint_is_under_the_prefix(w: World, mount: str) -> None:
+    """What a client of each wire asks besides the POST: chats, responses, streams, models."""
+    me = {"X-User": "me"}
+
+    def get(path: str, method: str = "GET", **headers: str) -> Answered:
+        body = b"{}" if method == "POST" else None
+        return ask(w.port, mount + path, body, {**me, **headers}, method=method)
+
+    def begin(wire: str) -> Reader:
+        path, body = (
+            mount + PATHS[wire],
+            body_of(wire, w.plan(Answer([chunk({"content": "a"}), STALL]))),
+        )
+        reader = Reader(request(w.port, path, body, me, timeout_s=BOUND_S))
+        reader.until(b'"a"')
+        return reader
+
+    chat_ = begin("ui")
+    again = Reader(request(w.port, f"{mount}/api/chat/chat/stream", None, me, timeout_s=BOUND_S))
+    assert again.stream == chat_.stream
+    assert get("/api/chat/chat/stream", "DELETE").status == 204
+    assert again.rest() == chat_.rest()
+    assert get("/api/chat/chat/stream").status == 204
+
+    response = begin("responses")
+    name = f"/v1/responses/resp_{response.stream}"
+    assert get(name).json["status"] == "in_progress"
+    assert get(f"{name}/cancel", "POST").json["incomplete_details"] == {"reason": "cancelled"}
+    whole = response.rest()
+    rest = get(f"{name}?stream=true&starting_after=1").body
+    assert [data_of(f) for f in frames(rest)] == [data_of(f) for f in frames(whole)[2:]]
+
+    for wire in PATHS:
+        reader = begin(wire)
+        path = f"/v1/streams/{reader.stream}"
+        assert get(path, "DELETE").status == 204
+        assert get(f"{path}?wire={wire}").body == reader.rest()
+        assert get(path, Accept="application/json").json["status"] == "cancelled"
+        missing = get(f"{PATHS[wire]}/nothing/there")
+        assert (missing.status, missing.error["code"]) == (404, "not_found")
+    assert reader.stream in {each["stream"] for each in get("/v1/streams").json["data"]}
+    assert get("/v1/models").json["data"]
+    assert get("/headwater.js").status == get("/").status == get("/healthz").status == 200
+    wrong = get("/v1/messages")  # told in its own wire, by its path under the prefix
+    assert (wrong.status, wrong.json["type"]) == (405, "error")
+    assert wrong.headers["request-id"] == wrong.headers["x-request-id"]
+
+
 # who leaves
 
 
-@every_wire
+@some_wires
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("route", ["own", "mounted"])
 def test_a_reader_who_leaves_frees_the_upstream(
@@ -302,13 +353,13 @@ BAD = {
 BAD_AT_ONCE = ["raising at once", "sync raising at once", "broken iterable"]
 
 
-@every_wire
+@some_wires
 @pytest.mark.parametrize("generator", GOOD)
 def test_generators(w: World, wire: str, generator: str) -> None:
     reader = w.respond(generator=generator, wire=wire)
     body = reader.rest()
     assert reader.head.status == 200
-    assert outcome(wire, body) in ("stop", "done")
+    assert outcome(wire, body) == is_end(wire, "stop")
     assert text_of(wire, body) == TEXT
     if generator == "events" and wire == "native":
         kinds = [json.loads(data_of(frame))["type"] for frame in frames(body)]
@@ -326,11 +377,11 @@ def test_generators(w: World, wire: str, generator: str) -> None:
 @every_wire
 def test_a_generator_that_yields_nothing(w: World, wire: str) -> None:
     body = w.respond(generator="empty", wire=wire).rest()
-    assert outcome(wire, body) in ("stop", "done")
+    assert outcome(wire, body) == is_end(wire, "stop")
     assert text_of(wire, body) == ""
 
 
-@every_wire
+@some_wires
 @pytest.mark.parametrize("generator", BAD)
 def test_a_generator_that_fails_ends_the_stream_in_error(
     w: World, wire: str, generator: str
@@ -350,9 +401,9 @@ def test_a_generator_that_fails_before_its_first_word(w: World, wire: str, gener
     reader = w.respond(generator=generator, wire=wire)
     body = reader.rest()
     assert b"hidden" not in body
-    if wire == "openai":  # its head waits for the first event, so that an SDK sees a status
+    if wire in WAITING:
         assert reader.head.status == 500, body
-        assert json.loads(body)["error"]["code"] == "internal"
+        assert_refused(wire, body, "internal")
     else:
         assert reader.head.status == 200
         assert outcome(wire, body) == is_error(wire, "internal")
@@ -383,7 +434,7 @@ def test_what_is_no_question_is_told_where_it_is_asked(value: Any) -> None:
 
 @every_wire
 def test_errors_before_the_head_are_statuses(w: World, wire: str) -> None:
-    """In the wire whose head waits; in the others they are in the stream."""
+    """In the wires whose head waits; in the others they are in the stream."""
     limited = reply(429, {}, [("Retry-After", "3")])
     for answer, status, code in (
         (limited, 429, "rate_limited"),
@@ -392,9 +443,9 @@ def test_errors_before_the_head_are_statuses(w: World, wire: str) -> None:
     ):
         reader = w.respond(prompt=w.plan(answer), wire=wire)
         body = reader.rest()
-        if wire == "openai":
+        if wire in WAITING:
             assert reader.head.status == status
-            assert json.loads(body)["error"]["code"] == code
+            assert_refused(wire, body, code)
             assert reader.head.headers.get("retry-after") == ("3" if answer is limited else None)
         else:
             assert reader.head.status == 200
@@ -406,11 +457,12 @@ def test_errors_before_the_head_are_statuses(w: World, wire: str) -> None:
 
 def test_mounted_without_keys_or_owner_generating_is_refused(w: World) -> None:
     before = len(w.upstream.posts)
-    for path in PATHS.values():
-        body = {"messages": [{"role": "user", "content": "hi"}]}
+    for wire, path in PATHS.items():
+        body = body_of(wire, "hi")
         for headers in ({}, {"Authorization": "Bearer x"}, {"X-User": "me"}):
             answer = ask(w.port, f"/ai{path}", body, headers)
-            assert (answer.status, answer.error["code"]) == (401, "unauthorized")
+            assert answer.status == 401
+            assert_refused(wire, answer.body, "unauthorized")
     assert len(w.upstream.posts) == before
     assert ask(w.port, "/ai/healthz").status == 200
     assert ask(w.port, "/ai/v1/streams").json["data"] == []
@@ -619,13 +671,13 @@ def test_a_whole_response_over_bare_asgi(wire: str) -> None:
         assert client.status == 200
         body = b"".join(client.bodies)
         assert text_of(wire, body) == "Wasser"
-        assert outcome(wire, body) in ("stop", "done")
+        assert outcome(wire, body) == is_end(wire, "stop")
         assert client.sent[-1].get("more_body", False) is False
 
     driven(main)
 
 
-@every_wire
+@some_wires
 def test_a_slow_send_is_waited_for_with_bounded_memory(wire: str) -> None:
     """8 MiB are written while one `send` is under way; what waits beside it is bounded."""
     piece = "x" * 4096

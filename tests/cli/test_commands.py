@@ -126,20 +126,46 @@ def test_a_wrong_file_here_is_an_error_of_every_command_that_reads_it(tmp_path: 
 
 
 def test_models_are_listed_ready_ones_first(tmp_path: Path) -> None:
+    """In 80 columns, a provider's own list included; and only what was asked for."""
     with Upstream(chat([])) as upstream:
-        done = run(
-            "models",
-            cwd=tmp_path,
-            HEADWATER_SERVER__UPSTREAM=upstream.url,
-            OPENAI_API_KEY="k",
-        )
-    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
-    assert rows[0] == ["MODEL", "PROVIDER", "READY"]
-    assert ["test-model", "upstream", "yes"] in rows
-    assert any(row[1:] == ["openai", "yes"] for row in rows)
-    assert any(row[1:] == ["deepseek", "set DEEPSEEK_API_KEY"] for row in rows)
-    readiness = [row[2] == "yes" for row in rows[1:]]
-    assert readiness == sorted(readiness, reverse=True)
+
+        def listed(*options: str) -> list[str]:
+            environ = {
+                "HEADWATER_SERVER__UPSTREAM": upstream.url,
+                "HEADWATER_PROVIDERS__OPENAI__BASE_URL": upstream.url,
+                "HEADWATER_PROVIDERS__OLLAMA__BASE_URL": upstream.url,
+                "OPENAI_API_KEY": "k",
+            }
+            done = run("models", *options, cwd=tmp_path, **environ)
+            assert done.returncode == 0, done.stderr
+            return done.stdout.splitlines()
+
+        lines = listed()
+        ready, missing = lines.index("openai: ready"), lines.index("deepseek: set DEEPSEEK_API_KEY")
+        assert ready < missing
+        assert "  openai/test-model" in lines[ready:missing]
+        assert lines[lines.index("upstream: ready") + 1] == "  test-model"
+        [claude] = [line for line in lines if "claude-haiku-4-5" in line]
+        assert claude.split() == [
+            "anthropic/claude-haiku-4-5-20251001",
+            "200k",
+            "tools,",
+            "images,",
+            "reasoning",
+        ]
+        assert max(map(len, lines)) <= 80
+        assert all(line.endswith(": ready") for line in listed("--available") if line[:1].strip())
+        heads = [line for line in listed("--provider", "mistral") if line[:1].strip()]
+        assert heads == ["mistral: set MISTRAL_API_KEY"]
+    done = run(
+        "models",
+        "--provider",
+        "mistrl",
+        cwd=tmp_path,
+        HEADWATER_PROVIDERS__OLLAMA__BASE_URL="http://127.0.0.1:1",
+    )
+    assert done.returncode == 2
+    assert "'mistrl' has no models; use one of anthropic, " in done.stderr
 
 
 def test_serve_says_where_it_is_and_what_it_serves(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ import trustme
 from headwater.testing import Answer, FaultyUpstream, chat, gzipped, limited, reply
 from headwater.testing.upstream import Reach
 from tests.helpers.arrivals import assert_one_by_one, events, request
-from tests.server.serving import Served, ask, is_error, outcome, serving, text_of
-from tests.server.world import PATHS, WIRES, World, world
+from tests.server.serving import Served, ask, serving
+from tests.server.wires import PATHS, is_error, outcome, text_of
+from tests.server.world import WIRES, World, world
 
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "model": "m"}
 SECRET = "sk-secret-0123456789"

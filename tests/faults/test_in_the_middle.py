@@ -27,7 +27,8 @@ from headwater.testing import (
 )
 from headwater.testing.answers import Act
 from tests.faults.watching import on_time, resident
-from tests.server.serving import anonymous, outcome, text_of
+from tests.server.serving import anonymous
+from tests.server.wires import outcome, text_of
 from tests.server.world import BOUND_S, WIRES, World
 
 every_wire = pytest.mark.parametrize("wire", WIRES)

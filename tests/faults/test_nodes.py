@@ -18,7 +18,8 @@ from tests.conftest import Figures
 from tests.faults.watching import BOUND_S, cpu_s, descriptors, post_bytes
 from tests.helpers.processes import HEADWATER, environment
 from tests.helpers.servers import wait_for
-from tests.server.serving import ask, ids, outcome, text_of
+from tests.server.serving import ask, ids
+from tests.server.wires import outcome, text_of
 from tests.server.world import World, world
 
 DRAIN_S = 3.0

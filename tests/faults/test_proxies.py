@@ -17,8 +17,9 @@ from tests.faults.watching import LEAVING
 from tests.helpers.arrivals import Response, assert_one_by_one, events, request
 from tests.helpers.nginx import nginx
 from tests.helpers.processes import HEADWATER, environment
-from tests.server.serving import Reader, ask, ids, outcome, raw, serving, text_of
-from tests.server.world import PATHS, WIRES, World, world
+from tests.server.serving import Reader, ask, ids, raw, serving
+from tests.server.wires import PATHS, outcome, text_of
+from tests.server.world import WIRES, World, world
 
 TOKENS = [f"token-{number} " for number in range(15)]
 GAP_S = 0.08

@@ -25,8 +25,9 @@ from tests.faults.watching import (
     resident,
 )
 from tests.helpers.servers import wait_for
-from tests.server.serving import ask, ids, outcome, raw, text_of
-from tests.server.world import PATHS, WIRES, World, world
+from tests.server.serving import ask, ids, raw
+from tests.server.wires import PATHS, outcome, text_of
+from tests.server.world import WIRES, World, world
 
 MIB = 2**20
 PIECE = "x" * 4096

@@ -192,56 +192,8 @@ class Reader:
         return left_at
 
 
-def text_of(wire: str, body: bytes) -> str:
-    """The answer's text as a reader of this wire has it."""
-    text = ""
-    for data in map(data_of, frames(body)):
-        if data == b"[DONE]":
-            continue
-        value = json.loads(data)
-        if wire == "plain":
-            text += value.get("token", "")
-        elif wire == "native":
-            text += value["text"] if value["type"] == "text-delta" else ""
-        elif value.get("choices"):
-            text += value["choices"][0]["delta"].get("content") or ""
-    return text
-
-
-def outcome(wire: str, body: bytes) -> str:
-    """How a whole response ended; fails unless it ended exactly once, at its end."""
-    data = [data_of(frame) for frame in frames(body)]
-    values = [json.loads(each) for each in data if each != b"[DONE]"]
-    if wire == "native":
-        assert b"[DONE]" not in data
-        terminal = [v for v in values if v["type"] in ("stream-end", "stream-error")]
-        assert terminal == values[-1:]
-        return str(terminal[0].get("code") or terminal[0]["reason"])
-    assert data.count(b"[DONE]") == 1
-    assert data[-1] == b"[DONE]"
-    errors = [value["error"] for value in values if "error" in value]
-    if errors:
-        assert len(errors) == 1
-        assert "error" in values[-1]
-        if wire == "plain":
-            assert isinstance(errors[0], str)
-            return "error"
-        assert list(errors[0]) == ["message", "type", "param", "code"]
-        return str(errors[0]["code"])
-    if wire == "plain":
-        return "done"
-    finished = [c["finish_reason"] for v in values for c in v["choices"] if c["finish_reason"]]
-    assert len(finished) == 1
-    return str(finished[0])
-
-
-def is_error(wire: str, code: str) -> str:
-    """What `outcome` says of a response that ended with this code."""
-    return "error" if wire == "plain" else code
-
-
 def anonymous(body: bytes, stream: str) -> str:
     """A response without what differs from one to the next."""
     text = body.decode().replace(stream, "ID")
-    text = re.sub(r'"created":\d{10}', '"created":0', text)
+    text = re.sub(r'"(created|created_at|createdAt)":\d{10}', r'"\1":0', text)
     return re.sub(r'"timing":\{[^}]*\}', '"timing":T', text)

@@ -15,7 +15,9 @@ import pytest
 from headwater.testing import STALL, Answer, chunk
 from headwater.testing import FaultyUpstream as Upstream
 from headwater.testing import chat as chat_answer
+from tests.server.serving import Answer as Answered
 from tests.server.serving import Served, ask, ids, raw, serving
+from tests.server.wires import PATHS, body_of
 
 GENERATING = ["/stream", "/v1/streams", "/v1/chat/completions"]
 every_path = pytest.mark.parametrize("path", GENERATING)
@@ -135,6 +137,27 @@ def test_what_is_not_a_json_object(
     before = len(upstream.posts)
     refused(server.port, path, body)
     assert len(upstream.posts) == before
+
+
+@pytest.mark.parametrize("wire", PATHS)
+def test_nesting_has_one_limit_everywhere(server: Served, upstream: Upstream, wire: str) -> None:
+    """128 levels, the body's own included, whatever the wire reads of them."""
+
+    def answer(levels: int, begin: str, end: str) -> Answered:
+        body = json.dumps(body_of(wire, "hi", x=0))
+        inner = begin * (levels - 1) + end * (levels - 1)
+        return ask(server.port, PATHS[wire], body.replace('"x": 0', f'"x": {inner}').encode())
+
+    before = len(upstream.posts)
+    for levels in (129, 500, *range(950, 1005, 5), 5000):
+        for begin, end in (("[", "]"), ('{"a":[', "]}")):
+            refusal = answer(levels, begin, end)
+            assert refusal.status == 400, (levels, refusal)
+            message = refusal.json["error"]["message"]
+            assert message == "The body is nested too deeply: 128 levels are the most."
+    assert len(upstream.posts) == before
+    for levels in (2, 127, 128):
+        assert answer(levels, "[", "]").status == 200, levels
 
 
 @every_path

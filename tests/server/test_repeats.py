@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -16,20 +15,9 @@ import pytest
 from headwater.testing import STALL, Answer, FaultyUpstream, chat, chunk
 from tests.helpers.arrivals import request
 from tests.helpers.redis import empty_redis
-from tests.server.serving import (
-    Reader,
-    Served,
-    ask,
-    data_of,
-    frames,
-    ids,
-    outcome,
-    serving,
-    text_of,
-)
+from tests.server.serving import Reader, Served, ask, ids, serving
+from tests.server.wires import PATHS, assert_refused, body_of, is_end, outcome, text_of
 
-PATHS = {"plain": "/stream", "native": "/v1/streams", "openai": "/v1/chat/completions"}
-every_wire = pytest.mark.parametrize("wire", PATHS)
 TOKENS = ["Wo", "hin", " 🌊", " fließt", " er", "?"]
 
 
@@ -41,8 +29,7 @@ class World:
     def post(self, wire: str, prompt: str, **headers: str) -> Reader:
         """A stream, its head read; an underscore in a header's name is a hyphen."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
-        body = {"messages": [{"role": "user", "content": prompt}], "stream": True}
-        return Reader(request(self.port, PATHS[wire], body, given, timeout_s=20))
+        return Reader(request(self.port, PATHS[wire], body_of(wire, prompt), given, timeout_s=20))
 
     @property
     def generations(self) -> int:
@@ -68,17 +55,17 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 # Idempotency-Key
 
 
-@every_wire
-def test_fault_34_the_same_key_gives_the_same_stream(wire: str, store: str, tmp_path: Path) -> None:
+def test_fault_34_the_same_key_gives_the_same_stream(store: str, tmp_path: Path) -> None:
     with world(chat(TOKENS, gap_s=0.05), tmp_path, store) as w:
-        first = w.post(wire, "?", Idempotency_Key="k1")
-        first.until(b"\n\n", 2)
-        second = w.post(wire, "?", Idempotency_Key="k1")  # while it runs
-        assert second.stream == first.stream
-        assert second.rest() == first.rest()
-        third = w.post(wire, "?", Idempotency_Key="k1")  # when it has ended
-        assert third.rest() == first.body
-        assert w.generations == 1
+        first = {wire: w.post(wire, "?", Idempotency_Key="k1") for wire in PATHS}
+        for wire, reader in first.items():
+            reader.until(b"\n\n", 2)
+            second = w.post(wire, "?", Idempotency_Key="k1")  # while it runs
+            assert second.stream == reader.stream
+            assert second.rest() == reader.rest()
+            third = w.post(wire, "?", Idempotency_Key="k1")  # when it has ended
+            assert third.rest() == reader.body
+        assert w.generations == len(PATHS)
 
 
 def test_fault_34_the_same_json_written_otherwise_is_the_same(tmp_path: Path) -> None:
@@ -90,17 +77,16 @@ def test_fault_34_the_same_json_written_otherwise_is_the_same(tmp_path: Path) ->
         assert w.generations == 1
 
 
-@every_wire
-def test_fault_34_another_body_is_a_conflict(wire: str, store: str, tmp_path: Path) -> None:
+def test_fault_34_another_body_is_a_conflict(store: str, tmp_path: Path) -> None:
     with world(chat(TOKENS), tmp_path, store) as w:
-        w.post(wire, "one", Idempotency_Key="k").rest()
-        body = {"messages": [{"role": "user", "content": "two"}], "stream": True}
-        answer = ask(w.port, PATHS[wire], body, {"Idempotency-Key": "k"})
-        assert answer.status == 409
-        assert answer.error["code"] == "idempotency_conflict"
-        # On another path, and with another key, it is another request.
-        for path, key in (("/v1/streams", "other"), (PATHS[wire], "other2")):
-            assert ask(w.port, path, body, {"Idempotency-Key": key}).status == 200
+        for wire, path in PATHS.items():
+            w.post(wire, "one", Idempotency_Key="k").rest()
+            body = body_of(wire, "two")
+            answer = ask(w.port, path, body, {"Idempotency-Key": "k"})
+            assert answer.status == 409
+            assert_refused(wire, answer.body, "idempotency_conflict")
+            # With another key it is another request; and each path has keys of its own.
+            assert ask(w.port, path, body, {"Idempotency-Key": "other"}).status == 200
 
 
 def test_fault_34_a_hundred_at_once_make_one_generation(store: str, tmp_path: Path) -> None:
@@ -149,33 +135,46 @@ def test_the_whole_answer_too(tmp_path: Path) -> None:
 # POST with Last-Event-ID
 
 
-@every_wire
-def test_fault_54_a_repeated_post_resumes(wire: str, store: str, tmp_path: Path) -> None:
+def test_fault_54_a_repeated_post_resumes(store: str, tmp_path: Path) -> None:
     with world(chat(TOKENS, gap_s=0.05), tmp_path, store) as w:
-        first = w.post(wire, "?")
-        first.until(b"id: ", 3)
-        position = ids(first.body)[1]
-        second = w.post(wire, "?", Last_Event_ID=position)
-        whole = first.rest()
-        mark = f"id: {position}\n".encode()
-        behind = whole[whole.index(b"\n\n", whole.index(mark)) + 2 :]
-        assert second.rest() == behind
-        assert second.stream == first.stream
-        assert w.generations == 1
+        first = {wire: w.post(wire, "?") for wire in PATHS}
+        for wire, reader in first.items():
+            reader.until(b"id: ", 3)
+            position = ids(reader.body)[1]
+            second = w.post(wire, "?", Last_Event_ID=position)
+            whole = reader.rest()
+            mark = f"id: {position}\n".encode()
+            behind = whole[whole.index(b"\n\n", whole.index(mark)) + 2 :]
+            assert second.rest() == behind, wire
+            assert second.stream == reader.stream
+        assert w.generations == len(PATHS)
 
 
-@every_wire
-def test_at_its_end_a_repeated_post_gets_the_terminal_frames(wire: str, tmp_path: Path) -> None:
+def test_a_repeated_post_of_any_position_resumes(tmp_path: Path) -> None:
+    """Of its own wire's and of those that only another wire shows."""
     with world(chat(TOKENS), tmp_path) as w:
-        whole = w.post(wire, "?").rest()
-        again = w.post(wire, "?", Last_Event_ID=ids(whole)[-1])
-        assert again.head.status == 200
-        body = again.rest()
-        assert whole.endswith(body)
-        assert body
-        if wire != "openai":  # its terminal frames are three: finish, usage, [DONE]
-            assert outcome(wire, body) in ("stop", "done")
-        assert w.generations == 1
+        for wire in PATHS:
+            first = w.post(wire, "?")
+            whole = first.rest()
+            native = ids(ask(w.port, f"/v1/streams/{first.stream}").body)
+            for position in native[:-1]:
+                again = w.post(wire, "?", Last_Event_ID=position)
+                path = f"/v1/streams/{first.stream}?wire={wire}&after={position}"
+                assert again.rest() == ask(w.port, path).body, (wire, position)
+                assert whole.endswith(again.body)
+        assert w.generations == len(PATHS)
+
+
+def test_at_its_end_a_repeated_post_gets_the_terminal_frames(tmp_path: Path) -> None:
+    with world(chat(TOKENS), tmp_path) as w:
+        for wire in PATHS:
+            whole = w.post(wire, "?").rest()
+            again = w.post(wire, "?", Last_Event_ID=ids(whole)[-1])
+            assert again.head.status == 200
+            body = again.rest()
+            assert whole.endswith(body)
+            assert outcome(wire, body) == is_end(wire, "stop")
+        assert w.generations == len(PATHS)
 
 
 def test_it_is_the_newest_stream_that_has_the_position(tmp_path: Path) -> None:
@@ -194,20 +193,17 @@ def test_it_is_the_newest_stream_that_has_the_position(tmp_path: Path) -> None:
         assert w.generations == 2
 
 
-@every_wire
-@pytest.mark.parametrize("position", ["1-999", "7-1"])
-def test_no_match_is_one_error_and_no_generation(wire: str, position: str, tmp_path: Path) -> None:
+def test_no_match_is_one_error_and_no_generation(tmp_path: Path) -> None:
     with world(chat(TOKENS), tmp_path) as w:
-        w.post(wire, "?").rest()
-        for prompt in ("?", "never asked"):
-            lost = w.post(wire, prompt, Last_Event_ID=position)
-            assert lost.head.status == 200
-            assert lost.head.headers["content-type"] == "text/event-stream; charset=utf-8"
-            body = lost.rest()
-            told = json.loads(data_of(frames(body)[0]))
-            assert "error" in told or told["type"] == "stream-error"
-            assert not ids(body)
-        assert w.generations == 1
+        for wire in PATHS:
+            w.post(wire, "?").rest()
+            for prompt, position in (("?", "1-999"), ("?", "7-1"), ("never asked", "1-2")):
+                lost = w.post(wire, prompt, Last_Event_ID=position)
+                assert lost.head.status == 200
+                assert lost.head.headers["content-type"] == "text/event-stream; charset=utf-8"
+                told = lost.rest()
+                assert (b"Last-Event-ID" in told, ids(told)) == (True, [])
+        assert w.generations == len(PATHS)
 
 
 @pytest.mark.parametrize("position", ["x", "1", "1-2-3", "-1-2", "9" * 40 + "-1"])

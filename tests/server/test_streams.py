@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import random
 import re
 import select
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +29,24 @@ from headwater.testing import (
     reply,
 )
 from tests.helpers.arrivals import Response
-from tests.server.serving import (
-    Reader,
-    Served,
-    anonymous,
-    ask,
-    data_of,
-    frames,
-    ids,
+from tests.server.serving import Reader, Served, anonymous, ask, data_of, frames, ids, serving
+from tests.server.wires import (
+    EVERY_WIRE,
+    PATHS,
+    WAITING,
+    assert_refused,
+    body_of,
+    is_end,
     is_error,
     outcome,
-    serving,
     text_of,
 )
-from tests.server.world import BOUND_S, PATHS, WIRES, World, world
+from tests.server.world import BOUND_S, WIRES, World, world
 
 #: How soon an upstream must be free after its reader has gone or a stop was asked.
 FREED_S = 2.0
-every_wire = pytest.mark.parametrize("wire", WIRES)
+some_wires = pytest.mark.parametrize("wire", WIRES)
+every_wire = pytest.mark.parametrize("wire", EVERY_WIRE)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +189,7 @@ def openai_frames(*, usage: bool) -> str:
 GOLDEN = {"native": NATIVE, "plain": PLAIN, "openai": openai_frames(usage=False)}
 
 
-@every_wire
+@some_wires
 def test_the_whole_response_byte_for_byte(w: World, wire: str) -> None:
     reader = w.whole(wire, RICH)
     assert anonymous(reader.body, reader.stream) == GOLDEN[wire]
@@ -324,21 +325,36 @@ def tail(whole: bytes, position: str) -> bytes:
     return b"".join(parts[seen:])
 
 
+def resume(w: World, stream: str, wire: str, positions: Sequence[str]) -> None:
+    """What follows each of these positions, byte for byte."""
+    whole = w.get(stream, wire)
+    assert ids(whole)[-1] == ids(w.get(stream, "native"))[-1]
+    for position in positions:
+        assert w.get(stream, wire, position) == tail(whole, position), (wire, position)
+
+
 @every_wire
-def test_resume_from_every_position_in_every_wire(w: World, wire: str) -> None:
+def test_resume_from_every_position(w: World, wire: str) -> None:
     """Byte for byte; a position of one wire is valid in every other."""
     reader = w.whole(wire, RICH)
     positions = ids(w.get(reader.stream, "native"))
     assert positions == [f"1-{seq}" for seq in range(1, 13)]
-    for other in WIRES:
-        whole = w.get(reader.stream, other)
-        if other == wire:
-            assert whole == reader.body
-        assert ids(whole)[-1] == positions[-1]
-        for position in positions:
-            assert w.get(reader.stream, other, position) == tail(whole, position), position
-            by_query = ask(w.port, f"/v1/streams/{reader.stream}?wire={other}&after={position}")
-            assert by_query.body == tail(whole, position)
+    assert w.get(reader.stream, wire) == reader.body
+    resume(w, reader.stream, wire, positions)
+    chance = random.Random(wire)
+    for other in EVERY_WIRE:
+        resume(w, reader.stream, other, chance.sample(ids(reader.body), 2))
+        position = chance.choice(positions)
+        by_query = ask(w.port, f"/v1/streams/{reader.stream}?wire={other}&after={position}")
+        assert by_query.body == w.get(reader.stream, other, position)
+
+
+@pytest.mark.proof
+@every_wire
+def test_resume_from_every_position_in_every_wire(w: World, wire: str) -> None:
+    stream = w.whole(wire, RICH).stream
+    for other in EVERY_WIRE:
+        resume(w, stream, other, ids(w.get(stream, "native")))
 
 
 def test_resume_keeps_the_options_of_the_response(w: World) -> None:
@@ -399,7 +415,7 @@ def test_readers_who_come_while_it_runs_see_the_same(w: World, wire: str) -> Non
         # every other one came from the start, the others from where the first one stood
         assert reader.rest() == whole if number % 2 == 0 else whole.endswith(reader.rest())
         assert reader.rest()
-    assert outcome(wire, whole) in ("stop", "done")
+    assert outcome(wire, whole) == is_end(wire, "stop")
     w.asked(prompt)  # once
 
 
@@ -420,13 +436,12 @@ def test_stop(w: World, wire: str, when: str, capsys: pytest.CaptureFixture[str]
     first: list[Any] = [chunk({"content": "a"})] if when == "after" else []
     prompt = w.plan(Answer([chunk({"role": "assistant"}), *first, STALL]))
     heads: list[Reader] = []
-    # In the OpenAI wire the head waits for the first token: the id is in the list.
+    # Some heads wait for the first token: the id is in the list.
     thread = threading.Thread(target=lambda: heads.append(w.post(wire, prompt)))
     thread.start()
     w.asked(prompt)
     stream = ask(w.port, "/v1/streams").json["data"][0]["stream"]
-    # A head of the OpenAI wire waits for the first token, whoever asks.
-    watched = WIRES if when == "after" else ["plain", "native"]
+    watched = [each for each in EVERY_WIRE if when == "after" or each not in WAITING]
     others = [w.follow(stream, other) for other in watched]
     if when == "after":
         for other in others:
@@ -443,10 +458,9 @@ def test_stop(w: World, wire: str, when: str, capsys: pytest.CaptureFixture[str]
     thread.join(BOUND_S)
     [reader] = heads
     assert reader.stream == stream
-    expected = {"native": "cancelled", "plain": "done", "openai": "stop"}
-    assert outcome(wire, reader.rest()) == expected[wire]
+    assert outcome(wire, reader.rest()) == is_end(wire, "cancelled")
     for name, other in zip(watched, others, strict=True):
-        assert outcome(name, other.rest()) == expected[name]
+        assert outcome(name, other.rest()) == is_end(name, "cancelled")
         assert text_of(name, other.body) == ("a" if when == "after" else "")
     for _ in range(2):
         assert ask(w.port, f"/v1/streams/{stream}", method="DELETE").status == 204
@@ -496,7 +510,7 @@ def test_stops_racing_the_end_give_one_end(w: World) -> None:
 # the reader leaves
 
 
-@every_wire
+@some_wires
 @pytest.mark.parametrize("whole", [False, True], ids=["streamed", "collected"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_reader_who_leaves_frees_the_upstream(
@@ -548,7 +562,7 @@ def test_the_default_of_chat_completions_and_of_what_is_collected_is_cancel(w: W
         assert w.freed(prompt, time.monotonic()) < FREED_S
 
 
-@every_wire
+@some_wires
 def test_the_last_of_several_readers_counts(w: World, wire: str) -> None:
     prompt = w.plan(Answer([chunk({"content": "a"}), STALL]))
     reader = w.post(wire, prompt, {"Headwater-On-Disconnect": "cancel"})
@@ -563,7 +577,7 @@ def test_the_last_of_several_readers_counts(w: World, wire: str) -> None:
     assert w.freed(prompt, left_at) < FREED_S
 
 
-@every_wire
+@some_wires
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_continue_goes_on_without_a_reader(w: World, wire: str, when: str) -> None:
     gate = threading.Event()
@@ -667,14 +681,20 @@ every_failure = pytest.mark.parametrize("failure", BEFORE)
 
 
 @every_failure
-@pytest.mark.parametrize("whole", [False, True], ids=["streamed", "collected"])
-def test_openai_before_the_first_token_is_a_status(w: World, failure: str, whole: bool) -> None:
+@pytest.mark.parametrize(
+    ("wire", "whole"),
+    [("openai", False), ("openai", True), ("responses", False), ("anthropic", True)],
+)
+def test_before_the_first_token_it_is_a_status(
+    w: World, failure: str, wire: str, whole: bool
+) -> None:
     answer, status, code = BEFORE[failure]
-    reader = w.whole("openai", answer, stream=not whole)
+    reader = w.whole(wire, answer, stream=not whole)
     assert reader.head.status == status, reader.body
-    error = json.loads(reader.body)["error"]
-    assert error["code"] == code
-    assert error["request_id"] == reader.head.headers["x-request-id"]
+    assert_refused(wire, reader.body, code)
+    told = json.loads(reader.body)
+    request_id = told["request_id"] if wire == "anthropic" else told["error"]["request_id"]
+    assert request_id == reader.head.headers["x-request-id"]
     assert reader.head.headers["content-type"] == "application/json"
     assert "headwater-stream" in reader.head.headers
     expected = {
@@ -690,8 +710,8 @@ def test_openai_before_the_first_token_is_a_status(w: World, failure: str, whole
 
 
 @every_failure
-@pytest.mark.parametrize("wire", ["plain", "native"])
-def test_plain_and_native_tell_it_in_the_stream(w: World, wire: str, failure: str) -> None:
+@pytest.mark.parametrize("wire", [wire for wire in EVERY_WIRE if wire not in WAITING])
+def test_or_it_is_told_in_the_stream(w: World, wire: str, failure: str) -> None:
     answer, _, code = BEFORE[failure]
     reader = w.whole(wire, answer)
     assert reader.head.status == 200
@@ -794,7 +814,7 @@ def test_after_the_first_token_the_error_is_in_the_stream(
 def test_what_cannot_be_understood_is_never_passed_over(w: World, wire: str, odd: object) -> None:
     """Its text is there, or the response failed; a hole in a good answer is the one wrong thing."""
     reader = w.whole(wire, Answer([chunk({"content": "a"}), event(odd), chunk({}, "stop"), DONE]))
-    if outcome(wire, reader.body) in ("stop", "done"):
+    if outcome(wire, reader.body) == is_end(wire, "stop"):
         assert text_of(wire, reader.body) == "aWasser"
 
 
@@ -865,10 +885,8 @@ FINE = {
 @pytest.mark.parametrize("what", FINE)
 def test_what_is_no_error(w: World, wire: str, what: str) -> None:
     reader = w.whole(wire, FINE[what])
-    native = "content-filter" if what == "a content filter" else "stop"
-    chat_reason = native.replace("-", "_")
-    expected = {"native": native, "plain": "done", "openai": chat_reason}
-    assert outcome(wire, reader.body) == expected[wire]
+    reason = "content-filter" if what == "a content filter" else "stop"
+    assert outcome(wire, reader.body) == is_end(wire, reason)
     text = text_of(wire, reader.body)
     assert text == ("Wasser🌊" if what == "half characters" else "Wasser")
     assert w.get(reader.stream, wire) == reader.body
@@ -889,7 +907,7 @@ def test_an_upstream_that_is_not_there(tmp_path: Path) -> None:
                 assert outcome(wire, answer.body) == is_error(wire, "upstream_error")
 
 
-@every_wire
+@some_wires
 def test_a_key_that_cannot_be_sent_is_told_at_once(tmp_path: Path, wire: str) -> None:
     """A secret with its line end in it must not look like a slow upstream."""
     with world(tmp_path, HEADWATER_UPSTREAM_API_KEY="sk-hidden\nx") as w:
@@ -907,7 +925,7 @@ def test_a_key_that_cannot_be_sent_is_told_at_once(tmp_path: Path, wire: str) ->
 # silence
 
 
-@every_wire
+@some_wires
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_heartbeats_in_silence(nervous: World, wire: str, when: str) -> None:
     w = nervous
@@ -965,7 +983,7 @@ def test_an_upstream_that_is_late(nervous: World, what: str) -> None:
         reader.rest()
         results[wire] = reader, time.monotonic() - began
 
-    prompts = {wire: w.plan(Answer(steps)) for wire in WIRES}
+    prompts = {wire: w.plan(Answer(steps)) for wire in EVERY_WIRE}
     threads = [threading.Thread(target=read, args=item) for item in prompts.items()]
     for thread in threads:
         thread.start()
@@ -974,16 +992,15 @@ def test_an_upstream_that_is_late(nervous: World, what: str) -> None:
     for wire, (reader, took) in results.items():
         assert seconds - 0.1 < took < seconds + FREED_S, (wire, took)
         tokens = steps[0] == chunk({"content": "a"})
-        if wire == "openai" and not tokens:
+        if wire in WAITING and not tokens:
             assert reader.head.status == 504
-            assert json.loads(reader.body)["error"]["code"] == "upstream_timeout"
+            assert words in json.loads(reader.body)["error"]["message"]
         else:
             assert reader.head.status == 200
-            body = reader.body.replace(b": ping\n", b"")
-            assert outcome(wire, body) == is_error(wire, "upstream_timeout")
+            assert outcome(wire, reader.body) == is_error(wire, "upstream_timeout")
             assert words in reader.body.decode()
         assert w.freed(prompts[wire], time.monotonic()) < FREED_S
-    assert len(results) == 3
+    assert len(results) == len(EVERY_WIRE)
 
 
 def test_comments_keep_a_silent_upstream_alive(nervous: World) -> None:
@@ -1004,10 +1021,10 @@ def test_no_more_streams_than_max_streams(tmp_path: Path) -> None:
         readers = [w.post("native", w.plan(slow)) for _ in range(2)]
         for reader in readers:
             reader.until(b'"a"')
-        for wire in WIRES:
-            body = {"messages": [{"role": "user", "content": "hi"}], "model": "m"}
-            answer = ask(w.port, PATHS[wire], body)
-            assert (answer.status, answer.error["code"]) == (503, "overloaded")
+        for wire in EVERY_WIRE:
+            answer = ask(w.port, PATHS[wire], body_of(wire, "hi", model="m"))
+            assert answer.status == 503
+            assert_refused(wire, answer.body, "overloaded")
             assert int(answer.headers["retry-after"]) >= 1
         assert ask(w.port, "/readyz").status == 200
         follower = w.follow(readers[0].stream)  # reading starts nothing
@@ -1018,7 +1035,7 @@ def test_no_more_streams_than_max_streams(tmp_path: Path) -> None:
         assert len(w.upstream.posts) == 3
 
 
-@every_wire
+@some_wires
 def test_a_response_longer_than_a_stream_may_be(tmp_path: Path, wire: str) -> None:
     with world(tmp_path, "[store]\nmax_stream_bytes = 2000") as w:
         prompt = w.plan(Answer([chunk({"content": "0123456789" * 5}), 0.01] * 100 + [STALL]))
@@ -1195,7 +1212,7 @@ def test_sigterm_with_nothing_running(tmp_path: Path) -> None:
         idle.close()
 
 
-@every_wire
+@some_wires
 def test_sigterm_lets_a_running_stream_finish(tmp_path: Path, wire: str) -> None:
     with world(tmp_path, "[server]\ndrain_s = 20") as w:
         gate = threading.Event()
@@ -1214,7 +1231,7 @@ def test_sigterm_lets_a_running_stream_finish(tmp_path: Path, wire: str) -> None
         assert time.monotonic() - began < 5  # as soon as the last has ended
 
 
-@every_wire
+@some_wires
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_sigterm_interrupts_at_the_deadline(
     tmp_path: Path, wire: str, when: str, capsys: pytest.CaptureFixture[str]

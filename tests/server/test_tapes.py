@@ -12,8 +12,9 @@ import pytest
 from headwater import events as ev
 from headwater.providers.tape import read
 from headwater.tapes import FOLDER
-from tests.server.serving import Reader, Served, ask, is_error, outcome, serving, text_of
-from tests.server.world import BOUND_S, PATHS, WIRES
+from tests.server.serving import Reader, Served, ask, serving
+from tests.server.wires import PATHS, is_error, outcome, text_of
+from tests.server.world import BOUND_S, WIRES
 
 CONFIG = """
     [timeouts]
@@ -129,7 +130,7 @@ def test_a_tape_may_be_part_of_a_route(server: Served) -> None:
     assert b'"route":"mine/slow"' in body
 
 
-@pytest.mark.parametrize("path", list(PATHS.values()))
+@pytest.mark.parametrize("path", [PATHS[wire] for wire in WIRES])
 @pytest.mark.parametrize(
     ("model", "status", "code", "says"),
     [

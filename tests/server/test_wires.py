@@ -23,6 +23,7 @@ from headwater.testing import (
 from tests.helpers.arrivals import request
 from tests.helpers.redis import empty_redis
 from tests.server.serving import Reader, ask, data_of, frames, ids, serving
+from tests.server.wires import PATHS, body_of
 
 TOKENS = ["Wo", "hin", " 🌊", " fließt", " er", "?"]
 CONFIG = """
@@ -38,32 +39,8 @@ ANSWERS: dict[str, Answer] = {
     "stall": Answer([chunk({"content": "a"}), STALL]),
     "limited": reply(429, {"error": {"message": "slow down"}}, [("Retry-After", "7")]),
 }
-PATHS = {"responses": "/v1/responses", "anthropic": "/v1/messages", "ui": "/api/chat", "agui": "/agui"}  # fmt: skip
-every_wire = pytest.mark.parametrize("wire", PATHS)
-
-
-def body_of(wire: str, prompt: str, **members: Any) -> dict[str, Any]:
-    text = {"role": "user", "content": prompt}
-    match wire:
-        case "responses":
-            body: dict[str, Any] = {"model": "m", "input": prompt, "stream": True}
-        case "anthropic":
-            body = {"model": "m", "max_tokens": 9, "messages": [text], "stream": True}
-        case "ui":
-            parts = [{"type": "text", "text": prompt}]
-            body = {
-                "id": "chat",
-                "model": "m",
-                "messages": [{"id": "u", "role": "user", "parts": parts}],
-            }
-        case _:
-            body = {
-                "threadId": "t",
-                "runId": "r",
-                "messages": [{"id": "u", **text}],
-                "forwardedProps": {"model": "m"},
-            }
-    return body | members  # fmt: skip
+NEWER = ("responses", "anthropic", "ui", "agui")
+every_wire = pytest.mark.parametrize("wire", NEWER)
 
 
 class World:
@@ -97,18 +74,6 @@ def w(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @every_wire
-def test_what_follows_every_position_is_the_uncut_rest(w: World, wire: str) -> None:
-    reader = w.post(wire, "tokens")
-    uncut = reader.rest()
-    for number, known in enumerate(ids(uncut)):
-        path = f"/v1/streams/{reader.stream}?wire={wire}&after={known}"
-        answer = ask(w.port, path, headers=ANN)
-        mark = f"id: {known}\n".encode()
-        rest = uncut[uncut.index(b"\n\n", uncut.index(mark)) + 2 :]
-        assert (answer.status, answer.body) == ((200, rest) if rest else (204, b"")), number
-
-
-@every_wire
 def test_a_repeated_post_goes_on(w: World, wire: str) -> None:
     """What fetch-event-source does; another request of the same chat is not taken for it."""
     member = {"metadata": {"once": wire}}
@@ -121,14 +86,6 @@ def test_a_repeated_post_goes_on(w: World, wire: str) -> None:
     other = w.post(wire, "tokens", {**ANN, "Last-Event-ID": known}, metadata={"other": 1})
     assert b"Last-Event-ID" in other.rest()
     assert "headwater-stream" not in other.head.headers
-
-
-@every_wire
-def test_the_same_key_gives_the_same_stream(w: World, wire: str) -> None:
-    key = {**ANN, "Idempotency-Key": f"key-{wire}"}
-    first = w.post(wire, "tokens", key)
-    second = w.post(wire, "tokens", key)
-    assert (first.stream, first.rest()) == (second.stream, second.rest())
 
 
 @every_wire

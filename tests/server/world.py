@@ -12,10 +12,12 @@ from headwater.testing import Answer, FaultyUpstream, Request, reply
 from tests.helpers.arrivals import request
 from tests.helpers.processes import HEADWATER
 from tests.server.serving import Reader, Served, ask, serving
+from tests.server.wires import PATHS, body_of
 
 BOUND_S = 10.0
-PATHS = {"plain": "/stream", "native": "/v1/streams", "openai": "/v1/chat/completions"}
-WIRES = list(PATHS)
+#: Those whose readers are tried in every mishap: a head that waits, a head that comes at once, and
+#: the log itself. What a wire alone decides, its frames, is tried in all of them.
+WIRES = ["plain", "native", "openai"]
 
 
 class World:
@@ -61,7 +63,7 @@ class World:
         **members: Any,
     ) -> Reader:
         """Begin a stream and read its head."""
-        body = {"messages": [{"role": "user", "content": prompt}], "stream": True, **members}
+        body = body_of(wire, prompt, **members)
         return Reader(request(self.port, PATHS[wire], body, headers, timeout_s=BOUND_S))
 
     def whole(self, wire: str, answer: Answer, **members: Any) -> Reader:

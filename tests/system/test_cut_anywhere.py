@@ -22,9 +22,10 @@ from headwater.testing import DONE, Answer, FaultyUpstream, chat, chunk, event
 from tests.conftest import Figures
 from tests.helpers.arrivals import request
 from tests.helpers.redis import empty_redis
-from tests.server.serving import Served, serving
+from tests.server.serving import Served, anonymous, serving
+from tests.server.wires import EVERY_WIRE, PATHS, body_of
 
-SAMPLE = 60
+SAMPLE = 30
 CALL = {
     "index": 0,
     "id": "call_1",
@@ -82,9 +83,10 @@ def served(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 class Cut:
     """One stream, read up to a byte of what the server sends after its head."""
 
-    def __init__(self, port: int, path: str, at: int | None) -> None:
+    def __init__(self, port: int, wire: str, at: int | None) -> None:
         # Not the wire's own policy: some end a stream whose reader has gone.
-        response = request(port, path, BODY, {"Headwater-On-Disconnect": "30"})
+        policy = {"Headwater-On-Disconnect": "30"}
+        response = request(port, PATHS[wire], body_of(wire, "?"), policy)
         self.stream = response.head.headers["headwater-stream"]
         self.raw = 0
         body = b""
@@ -111,52 +113,35 @@ def resumed(port: int, cut: Cut, wire: str) -> bytes:
     return kept + b"".join(response)
 
 
-def told(wire: str, body: bytes) -> list[Any]:
+def told(body: bytes, stream: str) -> list[bytes]:
     """The data of a response, without what differs from one response to the next."""
-    events = [message.data for message in Decoder().feed(body)]
-    if wire == "native":
-        decoded = [ev.decode(data) for data in events]
-        return [
-            msgspec.structs.replace(e, timing=None)
-            if isinstance(e, ev.StreamEnd)
-            else msgspec.structs.replace(e, stream="", created=0)
-            if isinstance(e, ev.StreamStart)
-            else e
-            for e in decoded
-        ]
-    values = [data if data == b"[DONE]" else msgspec.json.decode(data) for data in events]
-    return [
-        {**value, "id": "", "created": 0} if isinstance(value, dict) and "id" in value else value
-        for value in values
-    ]
+    return [message.data for message in Decoder().feed(anonymous(body, stream).encode())]
 
 
-def check(served: Served, wire: str, path: str, offsets: list[int], whole: list[Any]) -> None:
+def check(served: Served, wire: str, offsets: list[int], whole: list[Any]) -> None:
     for at in offsets:
-        cut = Cut(served.port, path, at)
-        assert told(wire, resumed(served.port, cut, wire)) == whole, f"cut at byte {at}"
+        cut = Cut(served.port, wire, at)
+        assert told(resumed(served.port, cut, wire), cut.stream) == whole, f"cut at byte {at}"
 
 
-WIRES = {"native": "/v1/streams", "plain": "/stream", "openai": "/v1/chat/completions"}
-every_wire = pytest.mark.parametrize("wire", WIRES)
+every_wire = pytest.mark.parametrize("wire", EVERY_WIRE)
 
 
 @every_wire
 def test_cut_at_a_sample_of_bytes(served: Served, wire: str) -> None:
-    whole = Cut(served.port, WIRES[wire], None).body
-    offsets = sorted(random.Random(3).sample(range(len(whole)), SAMPLE))
-    check(served, wire, WIRES[wire], [0, *offsets, len(whole)][:-1], told(wire, whole))
+    uncut = Cut(served.port, wire, None)
+    offsets = random.Random(wire).sample(range(len(uncut.body)), SAMPLE)
+    check(served, wire, [0, *offsets], told(uncut.body, uncut.stream))
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(900)
 @every_wire
 def test_cut_at_every_byte(served: Served, wire: str, figures: Figures, store: str) -> None:
-    whole = Cut(served.port, WIRES[wire], None).body
-    check(served, wire, WIRES[wire], list(range(len(whole))), told(wire, whole))
-    figures(
-        f"{store.partition(':')[0]}, {wire}: cut at every byte", f"{len(whole)} of {len(whole)}"
-    )
+    uncut = Cut(served.port, wire, None)
+    size = len(uncut.body)
+    check(served, wire, list(range(size)), told(uncut.body, uncut.stream))
+    figures(f"{store.partition(':')[0]}, {wire}: cut at every byte", f"{size} of {size}")
 
 
 # many at once

@@ -23,8 +23,9 @@ from headwater.testing import (
     reply,
 )
 from tests.helpers.arrivals import request
-from tests.server.serving import Reader, Served, ask, frames, outcome, serving, text_of
-from tests.server.world import PATHS, WIRES
+from tests.server.serving import Reader, Served, ask, frames, serving
+from tests.server.wires import EVERY_WIRE, PATHS, body_of, is_end, outcome, text_of
+from tests.server.world import WIRES
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 TOKENS = ["It ", "is ", "light", "."]
@@ -130,6 +131,82 @@ def test_the_second_answers(fault: str, tmp_path: Path) -> None:
         assert (state["status"], state["route"], state["text"]) == ("done", "two/b", TEXT)
 
 
+THREE = """
+[timeouts]
+first_token_s = 0.7
+[providers.one]
+base_url = "{}"
+[providers.two]
+base_url = "{}"
+[providers.three]
+base_url = "{}"
+api_key_env = "THREE"
+[models.m]
+route = ["one/a", "two/b", "three/c"]
+"""
+
+
+def told(tried: list[dict[str, str]]) -> list[tuple[str, str]]:
+    return [(each["route"], each["code"]) for each in tried]
+
+
+@pytest.mark.parametrize("wire", EVERY_WIRE)
+def test_the_first_refuses_the_second_stalls_the_third_answers(wire: str, tmp_path: Path) -> None:
+    """The reader sees the third's tokens alone, and the state tells the story, without secrets."""
+    one = FaultyUpstream(reply(401, {"error": {"message": "bad key sk-hidden-123456"}}))
+    two = FaultyUpstream(Answer([chunk({"role": "assistant"}), STALL]))
+    with one, two, FaultyUpstream(SECOND) as three:
+        config = THREE.format(one.url, two.url, three.url)
+        with serving(cwd=tmp_path, config=config, environ={"THREE": "sk-three-hidden"}) as served:
+            body = body_of(wire, "Why?")
+            props = {"forwardedProps": {"model": "m"}} if wire == "agui" else {"model": "m"}
+            reader = Reader(request(served.port, PATHS[wire], body | props, timeout_s=10))
+            whole = reader.rest()
+            assert (text_of(wire, whole), outcome(wire, whole)) == (TEXT, is_end(wire, "stop"))
+            headers = {"Accept": "application/json"}
+            state = ask(served.port, f"/v1/streams/{reader.stream}", headers=headers)
+        two.wait(lambda: two.posts[0].hung_up_at is not None)
+        assert [len(each.posts) for each in (one, two, three)] == [1, 1, 1]
+    value = state.json
+    assert (value["status"], value["route"], value["text"]) == ("done", "three/c", TEXT)
+    assert value["timing"]["attempts"] == 3
+    assert told(value["timing"]["tried"]) == [
+        ("one/a", "upstream_error"),
+        ("two/b", "upstream_timeout"),
+    ]
+    for answer in (whole, state.body):
+        assert b"hidden" not in answer
+
+
+def test_when_all_fail_the_state_says_why_each_did(tmp_path: Path) -> None:
+    with routed(tmp_path, FaultyUpstream(reply(500, ERROR)), FaultyUpstream(limited(42))) as r:
+        reader = r.post()
+        assert outcome("native", reader.rest()) == "rate_limited"
+        state = r.state(reader.stream)
+        assert state["status"] == "failed"
+        tried = [("one/a", "upstream_error"), ("two/b", "rate_limited")]
+        assert told(state["timing"]["tried"]) == tried
+
+
+def test_who_cannot_do_the_request_is_told_as_such(tmp_path: Path) -> None:
+    """The first choice lacks a feature: it is not asked, and the state says so."""
+    one, two = FaultyUpstream(), FaultyUpstream(SECOND)
+    with one, two:
+        config = CONFIG.format(
+            one=one.url, two=two.url, route='"one/a", "two/b"', hedge="", first_token_s=1
+        )
+        config = config.replace("[providers.two]", 'wire = "anthropic"\n[providers.two]')
+        with serving(cwd=tmp_path, config=config) as served:
+            body = {"messages": [{"role": "user", "content": "Why?"}], "model": "m", "seed": 3}
+            reader = Reader(request(served.port, "/v1/streams", body, timeout_s=10))
+            end = terminal(reader.rest())
+        assert (len(one.posts), len(two.posts)) == (0, 1)
+        assert (end["timing"]["route"], told(end["timing"]["tried"])) == (
+            "two/b",
+            [("one/a", "invalid_request")],
+        )
+
+
 def test_a_connection_that_hangs_is_given_up(tmp_path: Path) -> None:
     with routed(tmp_path, FaultyUpstream(reach="hang"), FaultyUpstream(SECOND)) as r:
         began = time.monotonic()
@@ -171,7 +248,7 @@ def test_after_the_first_token_there_is_one_error_and_no_second_generation(
         assert text_of("native", body) == "It "
         assert body.count(b"stream-error") == 1
         assert outcome("native", body) in ("truncated", "upstream_error")
-        assert "route" not in terminal(body)["timing"]
+        assert not {"route", "tried"} & set(terminal(body)["timing"])
         assert r.asked == (1, 0)
 
 

@@ -21,7 +21,8 @@ from tests.conftest import Figures
 from tests.helpers.arrivals import request
 from tests.helpers.redis import empty_redis
 from tests.helpers.servers import wait_for
-from tests.server.serving import Reader, Served, ask, frames, ids, outcome, serving, text_of
+from tests.server.serving import Reader, Served, ask, frames, ids, serving
+from tests.server.wires import outcome, text_of
 
 TOKENS = [
     "Was ",

@@ -14,7 +14,8 @@ from headwater.events import Event, ToolCallStart, encode
 from headwater.providers.text import MADE
 from headwater.testing import EOF, Answer, FaultyUpstream, Request, limited, reply, split
 from tests.providers.recorded import ALL, MADE_ID, Recorded
-from tests.server.serving import Served, ask, data_of, frames, outcome, serving
+from tests.server.serving import Served, ask, data_of, frames, serving
+from tests.server.wires import outcome
 
 every_dialect = pytest.mark.parametrize("recorded", ALL, ids=[r.name for r in ALL])
 

@@ -17,7 +17,8 @@ from headwater.testing import FaultyUpstream, chat
 from tests.helpers.arrivals import request
 from tests.helpers.redis import redis_server
 from tests.helpers.servers import wait_for
-from tests.server.serving import Reader, ask, data_of, frames, outcome, serving
+from tests.server.serving import Reader, ask, data_of, frames, serving
+from tests.server.wires import outcome
 
 BOUND_S = 30.0
 BODY = {"prompt": "?"}

@@ -183,7 +183,7 @@ MESSAGES: dict[str, list[tuple[dict[str, Any], list[dict[str, Any]]]]] = {
                 },
                 RESULT,
                 {"role": "assistant", "content": None, "tool_calls": [{"id": "c2", "type": "function", "function": {"name": "clock", "arguments": "{}"}}]},
-                {"role": "tool", "tool_call_id": "c2", "content": "broken"},
+                {"role": "tool", "tool_call_id": "c2", "content": "broken", "is_error": True},
                 said("Rain."),
             ],
         ),
@@ -222,6 +222,23 @@ MESSAGES: dict[str, list[tuple[dict[str, Any], list[dict[str, Any]]]]] = {
 }  # fmt: skip
 
 
+CALL = {"type": "tool-f", "toolCallId": "c", "input": {}}
+FAILED: list[tuple[str, dict[str, Any], str]] = [
+    ("anthropic", anthropic(messages=[user([{"type": "tool_result", "tool_use_id": "c", "content": "no rain", "is_error": True}])]), "no rain"),
+    ("ui", ui({**CALL, "state": "output-error", "errorText": "no rain"}, role="assistant"), "no rain"),
+    ("ui", ui({**CALL, "state": "output-denied", "approval": {"id": "a", "approved": False, "reason": "no rain"}}, role="assistant"), "no rain"),
+    ("ui", ui({**CALL, "state": "approval-responded", "approval": {"id": "a", "approved": False}}, role="assistant"), "The user did not allow this call."),
+    ("agui", agui({"id": "1", "role": "tool", "toolCallId": "c", "content": "", "error": "no rain"}), "no rain"),
+    ("agui", agui({"id": "1", "role": "tool", "toolCallId": "c", "content": "sky", "error": "no rain"}), "no rain\nsky"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wire", "body", "content"), FAILED)
+def test_a_tool_that_failed_is_told_as_such(wire: str, body: dict[str, Any], content: str) -> None:
+    told = {"role": "tool", "tool_call_id": "c", "content": content, "is_error": True}
+    assert WIRES[wire].parse(body).messages[-1] == told
+
+
 @pytest.mark.parametrize(("wire", "number"), [(w, n) for w, table in MESSAGES.items() for n in range(len(table))])  # fmt: skip
 def test_messages(wire: str, number: int) -> None:
     body, wanted = MESSAGES[wire][number]
@@ -239,7 +256,7 @@ OPTIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("anthropic", anthropic(metadata={"user_id": "u"}, betas=["x"], service_tier="auto"), {"max_tokens": 9, "user": "u"}),
     ("responses", responses(max_output_tokens=5, temperature=1, parallel_tool_calls=False, seed=3), {"max_tokens": 5, "temperature": 1, "parallel_tool_calls": False, "seed": 3}),
     ("responses", responses(tools=[{"type": "function", "name": "weather", "description": "Look", "parameters": SCHEMA}], tool_choice={"type": "function", "name": "weather"}), {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "weather"}}}),
-    ("responses", responses(reasoning={"effort": "high", "summary": "auto"}, include=["reasoning.encrypted_content"], store=False, metadata={"a": "b"}), {"reasoning_effort": "high"}),
+    ("responses", responses(reasoning={"effort": "high", "summary": "auto"}, include=["reasoning.encrypted_content"], store=False, metadata={"a": "b"}), {"reasoning_effort": "high", "reasoning_summary": "auto"}),
     ("responses", responses(text={"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}, "verbosity": "low"}), {"verbosity": "low", "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA, "strict": True}}}),
     ("responses", responses(text={"format": {"type": "text"}}, truncation="disabled", background=False, previous_response_id=None), {}),
     ("ui", ui(temperature=0.1, tools=[TOOL], mine={"a": 1}), {"temperature": 0.1, "tools": [TOOL]}),
@@ -309,6 +326,18 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("responses", responses(max_output_tokens=True), "max_output_tokens"),
     ("responses", responses(text={"format": {"type": "grammar"}}), "text.format.type"),
     ("responses", responses(n=2), "n"),
+    ("responses", responses(context_management=[{"type": "compaction"}]), "context_management"),
+    ("anthropic", anthropic(speed="fast"), "speed"),
+    ("anthropic", anthropic(inference_geo="us"), "inference_geo"),
+    ("anthropic", anthropic(tools=[{"name": "f", "defer_loading": True}]), "tools[0].defer_loading"),
+    ("anthropic", anthropic(tools=[{"name": "f", "input_examples": [{}]}]), "tools[0].input_examples"),
+    ("anthropic", anthropic(tools=[{"name": "f", "allowed_callers": ["code_execution_20250825"]}]), "tools[0].allowed_callers"),
+    ("anthropic", block(type="tool_result", tool_use_id="c", content="x", is_error="yes"), "messages[0].is_error"),
+    ("ui", ui(logprobs=True), "logprobs"),
+    ("ui", ui(top_logprobs=2), "top_logprobs"),
+    ("ui", ui(modalities=["text", "audio"]), "modalities"),
+    ("ui", ui(audio={"voice": "x"}), "audio"),
+    ("agui", agui(forwardedProps={"model": "m", "logprobs": True}), "logprobs"),
     ("ui", {"id": "c"}, "messages"),
     ("ui", ui(id=7), "id"),
     ("ui", ui({"type": "file", "mediaType": "application/pdf", "url": "x"}), "messages[0].parts[0].mediaType"),

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from headwater.errors import RequestError
+from headwater.errors import ConfigurationError, RequestError
 from headwater.position import START, Position
-from headwater.runtime import WIRES, Runtime
+from headwater.runtime import Runtime, wire_named, wire_names
 from headwater.streams import Opened
 from headwater.wires.base import Wire
 
@@ -43,11 +43,13 @@ async def find(
     wire that is not there, a position that is malformed or not in the log.
     """
     name = query.get("wire", "native")
-    wire = WIRES.get(name)
-    if wire is None:
+    try:
+        wire = wire_named(name)
+    except ConfigurationError as error:
+        known = ", ".join(wire_names())
         raise RequestError(
-            f"wire must be one of {', '.join(WIRES)}, not {name[:50]!r}.", param="wire"
-        )
+            f"wire must be one of {known}, not {name[:50]!r}.", param="wire"
+        ) from error
     hub = runtime.hub
     record, tail = await hub.find(stream, principal)
     if prefers_json(headers.get("accept", "")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,34 @@ import click
 if TYPE_CHECKING:
     from headwater.models import ModelInfo
 
+# Of 80 columns, what the window and four abilities leave; the few longer names stick out.
+_WIDEST = 40
 
-@click.group(invoke_without_command=True, epilog="Example: headwater models pull smollm2-135m")
+
+@click.group(
+    invoke_without_command=True, epilog="Example: headwater models --available --provider openai"
+)
+@click.option("--available", is_flag=True, help="Only those that can be used now.")
+@click.option("--provider", metavar="NAME", help="Only those of this provider.")
 @click.pass_context
-def command(ctx: click.Context) -> None:
-    """List the models: provider, and whether its key is present. With pull, fetch one."""
-    if ctx.invoked_subcommand is None:
-        for line in table(asyncio.run(_list())):
-            click.echo(line)
+def command(ctx: click.Context, available: bool, provider: str | None) -> None:
+    """List the models by provider: window in tokens, what they can do, what is missing.
+
+    A provider whose key is there is asked for its own list as well. With pull, fetch one.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    models = asyncio.run(_list())
+    providers = {model.provider for model in models}
+    if provider is not None and provider not in providers:
+        known = ", ".join(sorted(providers))
+        raise click.BadParameter(f"{provider!r} has no models; use one of {known}.")
+    for line in table(
+        model
+        for model in models
+        if provider in (None, model.provider) and (model.available or not available)
+    ):
+        click.echo(line)
 
 
 async def _list() -> list[ModelInfo]:
@@ -32,19 +52,36 @@ async def _list() -> list[ModelInfo]:
         await headwater.aclose()
 
 
-def table(models: list[ModelInfo]) -> Iterator[str]:
-    """Lay the catalogue out in columns, what can be used first."""
-    rows = [("MODEL", "PROVIDER", "READY")]
-    for model in sorted(models, key=lambda m: not m.available):
-        rows.append((model.id, model.provider, _readiness(model)))
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    for row in rows:
-        yield f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}".rstrip()
+def table(models: Iterable[ModelInfo]) -> Iterator[str]:
+    """Lay the models out by provider, those that can be used first; within 80 columns."""
+    groups: dict[tuple[bool, str, str], list[ModelInfo]] = {}
+    for model in models:
+        readiness = _readiness(model)
+        groups.setdefault((not model.available, model.provider, readiness), []).append(model)
+    members = [model.id for group in groups.values() for model in group]
+    width = min(max(map(len, members), default=0), _WIDEST)
+    for number, (group, infos) in enumerate(sorted(groups.items(), key=lambda g: g[0][0])):
+        if number:
+            yield ""
+        yield f"{group[1]}: {group[2]}"
+        for info in infos:
+            facts = f"{_tokens(info.context):>6}  {', '.join(info.can or ())}"
+            yield f"  {info.id:{width}}  {facts}".rstrip()
+
+
+def _tokens(context: int | None) -> str:
+    """A window as short as it is still exact enough to choose by."""
+    if context is None:
+        return ""
+    million, thousand = context / 1_000_000, context // 1000
+    return (
+        f"{million:.3g}M" if context >= 1_000_000 else f"{thousand}k" if thousand else str(context)
+    )
 
 
 def _readiness(model: ModelInfo) -> str:
     if model.available or model.needs is None:
-        return "yes" if model.available else "no"
+        return "ready" if model.available else "not ready"
     # What is missing is the name of a variable, or a command of ours.
     return f"headwater {model.needs}" if " " in model.needs else f"set {model.needs}"
 

@@ -35,12 +35,15 @@ _OWN_TOOLS: Final = (
 # Anthropic's own members, which OpenAI's API does not have.
 _OWN: Final = ("top_k", "thinking", "output_config", "context_management", "container")
 
+# OpenAI's names too.
+_TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
+
 Block = dict[str, Any]
 
 
 def message_body(request: GenerationRequest, model: str) -> dict[str, Any]:
     """The body; `RequestError` for what this API lacks."""
-    conversation = turns(request.messages, _API, VENDOR)
+    conversation = turns(request.messages, _API, VENDOR, tells_failure=True)
     members = Members(request.options, _API)
     body: dict[str, Any] = {
         "model": model,
@@ -57,11 +60,21 @@ def message_body(request: GenerationRequest, model: str) -> dict[str, Any]:
     _think(body, members)
     _format(body, members.schema(), members)
     _tools(body, members)
+    _tier(body, members)
     user = members.take("user")
     if isinstance(user, str):
         body["metadata"] = {"user_id": user}
     members.done()
     return body
+
+
+def _tier(body: dict[str, Any], members: Members) -> None:
+    tier = members.take("service_tier")
+    if tier is None:
+        return
+    if tier not in _TIERS:
+        raise members.refuse("service_tier", f"service_tier {tier!r:.20}")
+    body["service_tier"] = _TIERS[tier]
 
 
 def _think(body: dict[str, Any], members: Members) -> None:
@@ -133,7 +146,8 @@ def _blocks(turn: Turn) -> list[Block]:
         _cite(turn, said)
         return [*_thought(turn), *said, *map(_call, turn.calls)]
     if turn.role == "tool":
-        return [{"type": "tool_result", "tool_use_id": _id(turn.call_id), "content": said}]
+        result: Block = {"type": "tool_result", "tool_use_id": _id(turn.call_id), "content": said}
+        return [{**result, "is_error": True} if turn.failed else result]
     return said
 
 

@@ -12,13 +12,14 @@ from headwater.tapes import FOLDER
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model, the providers that have it, and who says so since when."""
+    """A model, the providers that have it, what it can do, and who says so since when."""
 
     id: str
     providers: list[str]
     source: str
     checked: str
     context: int | None = None
+    can: tuple[str, ...] | None = None
 
 
 class Catalogue(msgspec.Struct, frozen=True):

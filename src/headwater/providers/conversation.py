@@ -1,18 +1,21 @@
 """The messages of a request, taken apart once for every dialect that does not speak them.
 
 They have the shape of OpenAI's Chat Completions. An assistant's message may have
-`reasoning_content` and `provider_data` besides, as they came from a provider.
+`reasoning_content` and `provider_data` besides, as they came from a provider, and a tool's
+`is_error`, for one that failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from headwater.errors import RequestError
 from headwater.generation import Message
+
+_FAILED: Final = "Error: "
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -46,7 +49,10 @@ class Kept(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """One message. `kept` holds what its own vendor sent; another vendor's is not there."""
+    """One message. `kept` holds what its own vendor sent; another vendor's is not there.
+
+    `failed` is of a tool that could not do what it was asked for.
+    """
 
     role: Role
     parts: list[str | Image]
@@ -54,6 +60,7 @@ class Turn(NamedTuple):
     call_id: str
     reasoning: str
     kept: list[Kept]
+    failed: bool
 
     @property
     def text(self) -> str:
@@ -65,9 +72,30 @@ class Turn(NamedTuple):
         return [kept.value for kept in self.kept if kept.part == part]
 
 
-def turns(messages: list[Message], api: str, vendor: str) -> list[Turn]:
-    """The turns of a conversation; `RequestError` for what `api` cannot be sent."""
+def turns(
+    messages: list[Message], api: str, vendor: str, *, tells_failure: bool = False
+) -> list[Turn]:
+    """The turns of a conversation; `RequestError` for what `api` cannot be sent.
+
+    Where the API has no member that tells of a tool's failure, its text does.
+    """
+    if not tells_failure:
+        messages = [failure_in_words(message) for message in messages]
     return [_turn(m, f"messages[{number}]", api, vendor) for number, m in enumerate(messages)]
+
+
+def failure_in_words(message: Message) -> Message:
+    """A tool's message whose text says that it failed, in place of `is_error`."""
+    if "is_error" not in message:
+        return message
+    said = {name: value for name, value in message.items() if name != "is_error"}
+    if message["is_error"] and message["role"] == "tool":
+        content = said.get("content")
+        prefix = [{"type": "text", "text": _FAILED}]
+        said["content"] = (
+            [*prefix, *content] if isinstance(content, list) else f"{_FAILED}{content}"
+        )
+    return said
 
 
 def system_text(conversation: list[Turn]) -> str:
@@ -89,6 +117,7 @@ def _turn(message: Message, where: str, api: str, vendor: str) -> Turn:
         call_id=_text(message, "tool_call_id", where) if role == "tool" else "",
         reasoning=_reasoning(message),
         kept=_kept(message, vendor),
+        failed=message.get("is_error") is True,
     )
 
 

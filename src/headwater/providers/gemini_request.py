@@ -39,7 +39,7 @@ Part = dict[str, Any]
 
 def content_body(request: GenerationRequest) -> dict[str, Any]:
     """The body; `RequestError` for what this API lacks."""
-    conversation = turns(request.messages, _API, VENDOR)
+    conversation = turns(request.messages, _API, VENDOR, tells_failure=True)
     members = Members(request.options, _API)
     body: dict[str, Any] = {"contents": _contents(conversation)}
     if system := system_text(conversation):
@@ -52,6 +52,8 @@ def content_body(request: GenerationRequest) -> dict[str, Any]:
         config["stopSequences"] = stops
     _format(config, members.schema())
     _think(config, members.effort(), members.take("thinking"))
+    if members.take("reasoning_summary") is not None:
+        config["thinkingConfig"] = {**config.get("thinkingConfig", {}), "includeThoughts": True}
     if config:
         body["generationConfig"] = config
     _tools(body, members)
@@ -104,6 +106,8 @@ def _tools(body: dict[str, Any], members: Members) -> None:
             calling = {"mode": "ANY"}
         case "none":
             calling = {"mode": "NONE"}
+        case _ if any(function.strict for function in functions):
+            calling = {"mode": "VALIDATED"}  # as ANY does, it holds calls to their schemas
         case _:
             return
     body["toolConfig"] = {"functionCallingConfig": calling}
@@ -185,7 +189,8 @@ def _result(turn: Turn, names: dict[str, str], number: int) -> Part:
     if any(isinstance(part, Image) for part in turn.parts):
         where = f"messages[{number}].content"
         raise RequestError(f"{where}: {_API} takes no images as a tool's result.", param=where)
-    response: dict[str, Any] = {"name": name, "response": _object(turn.text)}
+    said = {"error": turn.text} if turn.failed else _object(turn.text)
+    response: dict[str, Any] = {"name": name, "response": said}
     return {"functionResponse": response | _named(turn.call_id)}
 
 

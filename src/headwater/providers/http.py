@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final, Protocol
 
 from headwater.errors import HeadwaterError, UpstreamError
-from headwater.events import Event, Usage
+from headwater.events import Event, Tried, Usage
 from headwater.generation import GenerationRequest
 from headwater.observe import Try
 from headwater.providers.base import Dialect, Parser, ProviderSource, Receiver
@@ -69,6 +69,7 @@ class HttpSource:
     attempts = 1
     tries: Sequence[Try] = ()
     route: str | None = None
+    tried: Sequence[Tried] = ()
 
     def __init__(
         self,
@@ -188,6 +189,7 @@ class Deferred:
     attempts = 1
     tries: Sequence[Try] = ()
     route: str | None = None
+    tried: Sequence[Tried] = ()
 
     def __init__(self, make: Callable[[], Coroutine[None, None, ProviderSource]]) -> None:
         self._make = make

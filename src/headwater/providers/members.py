@@ -26,6 +26,7 @@ _FEATURES: Final[dict[str, tuple[Any, ...]]] = {
     "reasoning_effort": (),
     "response_format": ({"type": "text"},),
     "seed": (),
+    "service_tier": ("auto", "default", "standard_only"),
     "stop": ([],),
     "temperature": (),
     "tool_choice": ("auto", "none"),

@@ -188,6 +188,9 @@ def _tools(body: dict[str, Any], members: Members) -> None:
     choice = members.tool_choice()
     if choice not in (None, "auto", "none"):
         raise members.refuse("tool_choice", "tool_choice other than auto and none")
+    for function in functions:
+        if function.strict:
+            raise members.refuse("tools", f"tools: strict, of the function {function.name[:50]!r},")
     if functions and choice != "none":
         body["tools"] = [_tool(function) for function in functions]
 

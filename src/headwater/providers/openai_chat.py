@@ -30,6 +30,7 @@ from headwater.providers.chat_chunk import (
     decode_leniently,
     usage_of,
 )
+from headwater.providers.conversation import failure_in_words
 from headwater.providers.failures import http_failure
 from headwater.providers.reading import UNREADABLE, StreamParser, url_of
 from headwater.providers.text import made_call
@@ -158,6 +159,7 @@ class ChatCompletions:
         self, base_url: str, key: str | None, request: GenerationRequest, model: str
     ) -> Request:
         body: dict[str, Any] = {**request.options, "model": model}
+        body.pop("reasoning_summary", None)  # of the Responses API: here reasoning comes unasked
         body["messages"] = [self._sent(message) for message in request.messages]
         body["stream"] = True
         # Asked for always: usage is part of the terminal event, whatever the caller's wire shows.
@@ -173,7 +175,8 @@ class ChatCompletions:
         return Request("POST", f"{base_url}/chat/completions", headers, msgspec.json.encode(body))
 
     def _sent(self, message: Message) -> Message:
-        """A message without what other APIs are to be sent back."""
+        """A message without what other APIs are to be sent back, and have members for."""
+        message = failure_in_words(message)
         dropped = {"provider_data"} & message.keys()
         dropped |= {name for name in message if self._renames.get(f"messages.{name}") == ""}
         if not dropped:

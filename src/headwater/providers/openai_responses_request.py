@@ -15,7 +15,7 @@ from headwater.providers.members import Function, Members
 VENDOR: Final = "openai"
 _API: Final = "OpenAI's Responses API"
 
-_SAME: Final = ("temperature", "top_p", "parallel_tool_calls")
+_SAME: Final = ("temperature", "top_p", "parallel_tool_calls", "service_tier")
 # Any type but the two that Chat Completions has: web_search, file_search, mcp, …
 _OWN_TOOLS: Final = ("",)
 
@@ -33,9 +33,8 @@ def response_body(request: GenerationRequest, model: str) -> dict[str, Any]:
     members.take("stream_options")  # those of Chat Completions; usage comes unasked
     text = _format(members)
     tools = _tools(members)
-    if (effort := members.effort()) is not None:
-        given = members.take("reasoning")
-        body["reasoning"] = {**(given if isinstance(given, dict) else {}), "effort": effort}
+    if reasoning := _reasoning(members):
+        body["reasoning"] = reasoning
     # A conversation is the caller's; kept at the provider only if the caller says so.
     return {
         "store": False,
@@ -47,6 +46,15 @@ def response_body(request: GenerationRequest, model: str) -> dict[str, Any]:
         "input": [item for turn in conversation for item in _items(turn)],
         "stream": True,
     }
+
+
+def _reasoning(members: Members) -> dict[str, Any]:
+    given, effort = members.take("reasoning"), members.effort()
+    reasoning: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
+    if effort is not None:
+        reasoning["effort"] = effort
+    members.into(reasoning, {"reasoning_summary": "summary"})
+    return reasoning
 
 
 def _format(members: Members) -> dict[str, Any]:

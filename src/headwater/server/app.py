@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headwater import plugins
 from headwater.adapters.heads import make_request_id
 from headwater.adapters.response import REQUEST_ID, error_response
 from headwater.errors import HeadwaterError, RequestError
@@ -60,6 +61,7 @@ def create_app(
     served: bool = False,
 ) -> ASGIApp:
     """The application. `served` is True for `headwater serve`, False when mounted in an app."""
+    plugins.check()
     auth = Authenticator(settings.auth, owner=owner, served=served)
     routes = Routes(settings, runtime, auth).routes()
     app: ASGIApp = App(Router([*routes, *_page()]), settings, guarded=served and auth.open)

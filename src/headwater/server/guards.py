@@ -13,6 +13,8 @@ from headwater.errors import RequestError
 from headwater.settings import ServerSettings
 
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+# Far beyond any schema of a tool, far below what encoding the request again has stack for.
+_MAX_DEPTH: Final = 128
 
 
 def check_host(request: Request, settings: ServerSettings) -> None:
@@ -65,17 +67,35 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
 def json_object(body: bytes) -> dict[str, Any]:
     """The body as a JSON object, whatever its content type, since `curl -d` must work.
 
-    `RequestError` when it is not JSON, or not an object.
+    `RequestError` when it is not JSON, not an object, or nested deeper than a request is.
     """
     try:
         value = msgspec.json.decode(body)
     except RecursionError:
-        raise RequestError("The body is nested too deeply.") from None
+        raise _too_deep() from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"The body is not JSON: {error}.") from None
     if not isinstance(value, dict):
         raise RequestError("The body must be a JSON object.")
+    # Most bodies have too few brackets to be deep; counting them costs next to nothing.
+    if body.count(b"{") + body.count(b"[") > _MAX_DEPTH and _deeper(value, _MAX_DEPTH):
+        raise _too_deep()
     return value
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether objects and lists are nested in more levels than these."""
+    level = [value]
+    for _ in range(levels):
+        members = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [inner for each in members for inner in each if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _too_deep() -> RequestError:
+    return RequestError(f"The body is nested too deeply: {_MAX_DEPTH} levels are the most.")
 
 
 def _too_large(max_bytes: int) -> RequestError:

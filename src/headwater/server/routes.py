@@ -176,6 +176,11 @@ class Routes:
                 "owned_by": model.provider,
                 "provider": model.provider,
                 "available": model.available,
+                "needs": model.needs,
+                "context": model.context,
+                "can": model.can,
+                "source": model.source,
+                "checked": model.checked,
             }
             for model in models
         ]

@@ -14,7 +14,6 @@ from headwater.settings.schema import (
     Settings,
     StoreSettings,
     TimeoutSettings,
-    Wire,
 )
 from headwater.settings.values import folder_of
 
@@ -31,7 +30,6 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "TimeoutSettings",
-    "Wire",
     "check_exposure",
     "document",
     "folder_of",

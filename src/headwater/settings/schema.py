@@ -17,7 +17,8 @@ from msgspec import Meta
 
 from headwater.errors import ConfigurationError
 
-Wire = Literal["openai", "responses", "anthropic", "gemini", "ollama", "tape"]
+#: What providers speak that are known here; packages may bring others.
+WIRES: Final = ("openai", "responses", "anthropic", "gemini", "ollama", "tape")
 
 MIB: Final = 1024 * 1024
 
@@ -170,7 +171,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     base_url: str
     api_key_env: str | None = None
-    wire: Wire = "openai"
+    wire: str = "openai"
     continues: bool = False
     renames: dict[str, str] = {}
 
@@ -186,9 +187,9 @@ class ProviderSettings(Section, frozen=True):
         str | None,
         Meta(description="Environment variable that holds its key; absent, none is needed."),
     ] = None
-    wire: Annotated[
-        Wire | None, Meta(description="What it speaks; openai when it is not said.")
-    ] = None
+    wire: Annotated[str | None, Meta(description="What it speaks; openai when it is not said.")] = (
+        None
+    )
     continues: Annotated[
         bool | None,
         Meta(description="Whether it can go on from a given assistant text; false when not said."),

@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from headwater.settings.schema import plain
+from headwater import plugins
+from headwater.settings.schema import WIRES, plain
 
 _UNITS: Final = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS_BINARY: Final = {"kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -171,6 +172,12 @@ def _check_store_url(url: str) -> None:
         )
 
 
+def _check_wire(wire: str) -> None:
+    known = (*WIRES, *plugins.names("headwater.providers"))
+    if wire not in known:
+        raise WrongValue(f'must be one of {", ".join(known)}, not "{wire[:40]}"')
+
+
 def _check_key(key: str) -> None:
     # The message does not show it: it may be the key itself, written where its name belongs.
     if _KEY.fullmatch(key) is None:
@@ -217,6 +224,7 @@ _CHECKS: Final[dict[str, Callable[[Any], None]]] = {
     "server.allowed_hosts": _check_hosts,
     "server.cors_origins": _check_origins,
     "store.url": _check_store_url,
+    "providers.*.wire": _check_wire,
     "models.*.after": _check_after,
     "models.*.route": _check_route,
 }

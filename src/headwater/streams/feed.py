@@ -104,7 +104,13 @@ class Feed:
         for view in self._views:
             if first.epoch and len(view.readers) > _FEW:
                 _thin_out(view, batch)
-            frames = view.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
+            try:
+                frames = view.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
+            except Exception:  # a wire's fault, which may be another package's, is not the stream's
+                log.exception("the wire %s failed", view.key[0])
+                for reader in view.readers:
+                    reader.fail()
+                continue
             for reader in view.readers:
                 try:
                     reader.deliver(frames, self.position, batch.terminal)

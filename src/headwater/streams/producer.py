@@ -238,6 +238,7 @@ class Producer:
             overhead=round(self._overhead * 1000, 3),
             attempts=self._source.attempts,
             route=self._source.route or UNSET,
+            tried=tuple(self._source.tried) or UNSET,
         )
 
     # the log

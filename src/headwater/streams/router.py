@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 from headwater.errors import HeadwaterError
+from headwater.events import Tried
 from headwater.settings import HedgeSettings, TimeoutSettings
 from headwater.streams.breaker import Breaker
 from headwater.streams.hedging import Hedging
@@ -47,8 +48,9 @@ class Router:
                 hedging = self._hedging_of(name, hedge) if hedge is not None else None
                 asked = candidates[0].route
                 left = ordered[at:]
+                refused = [Tried(route, error.code) for route, error in refusals.items()]
                 return RoutedSource(
-                    left, first, asked, self._limits, self._retries, breakers, hedging
+                    left, first, asked, self._limits, self._retries, breakers, hedging, refused
                 )
         raise refusals[candidates[0].route]
 

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from headwater.errors import HeadwaterError
-from headwater.events import Usage
+from headwater.events import Tried, Usage
 from headwater.observe import Try
 from headwater.providers.base import ProviderSource, Receiver
 from headwater.settings import TimeoutSettings
@@ -45,7 +45,8 @@ class RoutedSource:
     """One generation by whichever candidate has the first token.
 
     `attempts` counts what was asked; `route` is who answers where that is not the first choice.
-    `first` is the first candidate's source, made already; `asked` the first choice.
+    `first` is the first candidate's source, made already; `asked` the first choice; `refused` those
+    before it that cannot do the request.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class RoutedSource:
         "_won",
         "attempts",
         "route",
+        "tried",
     )
 
     def __init__(
@@ -82,6 +84,7 @@ class RoutedSource:
         retries: Retries,
         breakers: Mapping[str, Breaker],
         hedging: Hedging | None,
+        refused: Sequence[Tried] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._limits = limits
@@ -102,6 +105,7 @@ class RoutedSource:
         self._at = self._retries = 0
         self.attempts = 0
         self.route: str | None = None
+        self.tried: list[Tried] = list(refused)
 
     @property
     def connected_at(self) -> float | None:
@@ -153,6 +157,7 @@ class RoutedSource:
         """The attempt ended before its first token."""
         self._running.remove(attempt)
         self._tries.append(attempt.tried(error.code))
+        self._note(attempt.route, error)
         means = verdict(error)
         if means == "forward":
             self._refusal = error
@@ -218,7 +223,8 @@ class RoutedSource:
             self._at += 1
             try:
                 source = self._candidates[self._at].make()
-            except HeadwaterError:
+            except HeadwaterError as error:
+                self._note(self._candidates[self._at].route, error)
                 continue  # what it cannot do is no news to a caller whom another one failed
             self._entered_at, self._retries = self._loop.time(), 0
             self._begin(source)
@@ -238,6 +244,11 @@ class RoutedSource:
             self._again()
         else:
             self._next()
+
+    def _note(self, route: str, error: HeadwaterError) -> None:
+        tried = Tried(route, error.code)
+        if tried not in self.tried[-1:]:  # asked again, it failed alike
+            self.tried.append(tried)
 
     def _end(self, error: HeadwaterError) -> None:
         receiver, self._receiver = self._receiver, None

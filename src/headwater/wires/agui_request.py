@@ -27,6 +27,7 @@ from headwater.wires.members import (
     text,
     text_part,
     tool_call,
+    tool_result,
     unsupported,
     wrong,
 )
@@ -102,9 +103,9 @@ class _Conversation:
                 self._flush()
                 call = text(message.get("toolCallId"), f"{where}.toolCallId")
                 content = _text_of(message.get("content"), f"{where}.content")
-                if message.get("error"):
-                    content = content or text(message["error"], f"{where}.error")
-                self._made.append({"role": "tool", "tool_call_id": call, "content": content})
+                error = text(message.get("error") or "", f"{where}.error")
+                said = "\n".join(dict.fromkeys(each for each in (error, content) if each))
+                self._made.append(tool_result(call, said, failed=bool(error)))
             case "activity":
                 pass
             case role if role in _PLAIN:

@@ -24,6 +24,7 @@ from headwater.wires.members import (
     text,
     text_part,
     tool_call,
+    tool_result,
     unsupported,
     wrong,
 )
@@ -37,7 +38,9 @@ _TOOL_CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
 
 def messages_request(body: JSON) -> GenerationRequest:
     """The request; `RequestError` where it is wrong, or asks for what cannot be passed on."""
-    refuse(body, ("mcp_servers", "container", "context_management"))
+    refuse(body, ("mcp_servers", "container", "context_management", "inference_geo"))
+    if body.get("speed") not in (None, "standard"):
+        raise unsupported("speed", str(body["speed"]))
     if not body.get("messages"):
         raise RequestError("messages must be a list with at least one message.", param="messages")
     messages = _system(body.get("system"))
@@ -59,6 +62,8 @@ def _options(body: JSON) -> JSON:
     _format(body.get("output_format"), "output_format", options)
     if output.get("effort") is not None:
         options["reasoning_effort"] = output["effort"]
+    if body.get("service_tier") not in (None, "auto"):
+        options["service_tier"] = body["service_tier"]
     user = members(body.get("metadata"), "metadata").get("user_id")
     if user is not None:
         options["user"] = user
@@ -69,6 +74,11 @@ def _tool(tool: JSON, where: str) -> JSON:
     kind = tool.get("type")
     if kind not in (None, "custom"):  # one of Anthropic's own: for whoever knows it
         return {**tool, "type": text(kind, f"{where}.type")}
+    for member in ("defer_loading", "input_examples"):
+        if tool.get(member):
+            raise unsupported(f"{where}.{member}")
+    if tool.get("allowed_callers") not in (None, ["direct"]):
+        raise unsupported(f"{where}.allowed_callers")
     name = text(tool.get("name"), f"{where}.name")
     return function_tool(name, tool, tool.get("input_schema"))
 
@@ -164,7 +174,7 @@ def _tool_result(block: JSON, where: str) -> Message:
         name = f"{where}.content"
         content = "\n".join(_text_block(part, each) for each, part in objects(content, name))
     call = text(block.get("tool_use_id"), f"{where}.tool_use_id")
-    return {"role": "tool", "tool_call_id": call, "content": content}
+    return tool_result(call, content, failed=block.get("is_error"))
 
 
 def _assistant(content: list[Any], where: str) -> list[Message]:

@@ -15,11 +15,17 @@ from headwater.wires.requests import json_type
 
 #: Members that mean the same in every wire as in Chat Completions.
 CHAT_MEMBERS: Final = (
+    "audio",
     "frequency_penalty",
+    "function_call",
+    "functions",
     "logit_bias",
+    "logprobs",
     "max_completion_tokens",
     "max_tokens",
+    "modalities",
     "parallel_tool_calls",
+    "prediction",
     "presence_penalty",
     "prompt_cache_key",
     "reasoning_effort",
@@ -29,11 +35,15 @@ CHAT_MEMBERS: Final = (
     "service_tier",
     "stop",
     "temperature",
+    "thinking",
     "tool_choice",
     "tools",
+    "top_k",
+    "top_logprobs",
     "top_p",
     "user",
     "verbosity",
+    "web_search_options",
 )
 
 
@@ -114,6 +124,12 @@ def content_of(parts: list[JSON]) -> str | list[JSON]:
 def tool_call(call: str, name: str, arguments: str) -> JSON:
     """A call that the assistant has made."""
     return {"id": call, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def tool_result(call: str, content: str, *, failed: Any = None) -> JSON:
+    """What a tool has answered; `failed` is whether it says why it could not, None for no."""
+    result = {"role": "tool", "tool_call_id": call, "content": content}
+    return {**result, "is_error": failed} if failed not in (None, False) else result
 
 
 def function_tool(name: str, given: JSON, schema: Any) -> JSON:

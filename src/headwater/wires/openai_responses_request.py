@@ -33,7 +33,14 @@ from headwater.wires.requests import optional, translated
 #: The provider whose data this wire has a place for.
 PROVIDER: Final = "openai"
 
-_REFUSED: Final = ("background", "conversation", "previous_response_id", "prompt", "top_logprobs")
+_REFUSED: Final = (
+    "background",
+    "context_management",
+    "conversation",
+    "previous_response_id",
+    "prompt",
+    "top_logprobs",
+)
 #: What of a request the answer says again.
 _ECHOED: Final = (
     "instructions",
@@ -92,6 +99,9 @@ def _options(body: JSON) -> JSON:
     reasoning = members(body.get("reasoning"), "reasoning")
     if reasoning.get("effort") is not None:
         options["reasoning_effort"] = reasoning["effort"]
+    summary = reasoning.get("summary") or reasoning.get("generate_summary")
+    if summary is not None:
+        options["reasoning_summary"] = summary
     _text(members(body.get("text"), "text"), options)
     return options
 

@@ -12,6 +12,13 @@ _REFUSED = ("base_url", "api_base", "api_key")
 # Far above any conversation, far below what would hold the event loop while it is checked.
 _MAX_MESSAGES = 10_000
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+# What an answer would have no place for: no event of a stream carries it.
+_UNTOLD: dict[str, tuple[Any, ...]] = {
+    "audio": (),
+    "logprobs": (False,),
+    "modalities": (["text"],),
+    "top_logprobs": (0,),
+}
 _NUMBERS = {
     "temperature": (int, float),
     "top_p": (int, float),
@@ -30,6 +37,11 @@ def chat_request(body: dict[str, Any], messages: Any, *, stream: bool = True) ->
     """
     check_refused(body)
     _check_numbers(body)
+    for name, nothing in _UNTOLD.items():
+        if body.get(name) is not None and body[name] not in nothing:
+            raise RequestError(
+                f"{name} is not supported here: a stream carries text and calls.", param=name
+            )
     options = {k: v for k, v in body.items() if k not in ("model", "messages", "prompt", "stream")}
     said = optional(body, "stream", bool)
     return GenerationRequest(
@@ -97,6 +109,8 @@ def _check_message(message: Any, where: str) -> None:
         raise RequestError(
             f"{where}.role must be one of {', '.join(sorted(_ROLES))}.", param=f"{where}.role"
         )
+    if not isinstance(message.get("is_error"), bool | None):
+        raise RequestError(f"{where}.is_error must be a boolean.", param=f"{where}.is_error")
     content = message.get("content")
     if content is None and role == "assistant":
         return  # an assistant's message may hold tool calls alone

@@ -23,6 +23,7 @@ from headwater.wires.members import (
     text,
     text_part,
     tool_call,
+    tool_result,
     unsupported,
 )
 from headwater.wires.requests import translated
@@ -31,6 +32,7 @@ from headwater.wires.requests import translated
 PROVIDER_DATA: Final = "data-provider-data"
 
 _SHOWN: Final = ("source-url", "source-document")
+_DENIED: Final = "The user did not allow this call."
 # What a tool has come to, and the member that says what it answered.
 _ANSWERED: Final = {"output-available": "output", "output-error": "errorText"}
 
@@ -130,7 +132,12 @@ class _Turn:
         self._said.calls.append(tool_call(call, name, arguments))
         if isinstance(state, str) and state in _ANSWERED:
             content = compact(part.get(_ANSWERED[state], ""))
-            self._results.append({"role": "tool", "tool_call_id": call, "content": content})
+            self._results.append(tool_result(call, content, failed=state == "output-error"))
+            return
+        approval = members(part.get("approval"), f"{where}.approval")
+        if state == "output-denied" or approval.get("approved") is False:
+            content = compact(approval.get("reason") or _DENIED)
+            self._results.append(tool_result(call, content, failed=True))
 
 
 def _assistant(parts: list[tuple[str, Any]]) -> list[Message]:

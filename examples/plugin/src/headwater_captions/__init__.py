@@ -1,0 +1,1 @@
+"""What a package adds to Headwater by being installed."""
