@@ -82,6 +82,8 @@ class RunFold(Fold):
             case ev.StreamError(code, message, _, usage, _):
                 failed = {"type": "RUN_ERROR", "message": message, "code": code}
                 return [{**failed, **usage_json(usage)}]
+            case ev.Unknown():
+                return []
             case _:
                 return [_custom(event)]
 

@@ -69,6 +69,8 @@ class UIFold(Fold):
                 return [*self._end_calls(), *self._end_step(), finish]
             case ev.StreamError():
                 return [*self._end_step(), {"type": "error", "errorText": event.message}]
+            case ev.Unknown():
+                return []
             case _:
                 return [*self._enter_step(), self._beside(event)]
 
