@@ -34,7 +34,9 @@ UPSTREAM_KEY: Final = "HEADWATER_UPSTREAM_API_KEY"
 # Long enough for a slow local server; /v1/models is asked once, then remembered.
 _LIST_TIMEOUT_S: Final = 5.0
 _DIALECTS: Final[dict[str, Callable[[Endpoint], Dialect]]] = {
-    "openai": lambda endpoint: ChatCompletions(endpoint.renames),
+    "openai": lambda endpoint: ChatCompletions(
+        endpoint.renames, endpoint.continuation, echoes=endpoint.echoes
+    ),
     "responses": lambda _: Responses(),
     "anthropic": lambda _: Messages(),
     "gemini": lambda _: GenerateContent(),
@@ -214,20 +216,29 @@ class Models:
 
     def _make(self, name: str) -> Provider:
         if name == "local":
-            return LocalProvider(local.Engine(EMBEDDED), ChatCompletions(), self._client)
+            # The engine that comes with us does not repeat what it goes on from.
+            dialect = ChatCompletions(echoes=False)
+            return LocalProvider(local.Engine(EMBEDDED), dialect, self._client)
         if name == "upstream":
             endpoint = ProviderSettings(base_url=self._settings.server.upstream).endpoint(name)
             key = self._environ.get(UPSTREAM_KEY) or None
         else:
             endpoint = self._endpoints[name]
             key = self._environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
-        dialect = _DIALECTS.get(endpoint.wire)
-        if dialect is None:
+        make = _DIALECTS.get(endpoint.wire)
+        if make is None:
             raise ConfigurationError(
                 f"providers.{name}: wire {endpoint.wire!r} is not supported; "
                 f"use one of {', '.join(_DIALECTS)}"
             )
-        return HttpProvider(name, dialect(endpoint), endpoint.base_url, key, self._client)
+        return HttpProvider(
+            name,
+            make(endpoint),
+            endpoint.base_url,
+            key,
+            self._client,
+            continues=endpoint.continues,
+        )
 
     def _name(self, provider: str, model: str) -> str:
         """`model`, or `provider/model` where the bare id would be read as another provider's."""

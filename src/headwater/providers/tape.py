@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from headwater.errors import ConfigurationError, UpstreamError
+from headwater.errors import ConfigurationError, RequestError, UpstreamError
 from headwater.events import Event, StreamEnd, StreamError, StreamStart, Usage
-from headwater.generation import GenerationRequest
+from headwater.generation import GenerationRequest, Said
 from headwater.providers.base import Finish, Outcome, Receiver
 
 Line = tuple[float, Event]
@@ -38,12 +38,17 @@ class TapeProvider:
     """Plays one tape for every request; `speed` 2 is twice as fast."""
 
     name = "tape"
+    continues = False
 
     def __init__(self, lines: list[Line], *, speed: float = 1.0) -> None:
         self._lines = lines
         self._speed = speed
 
-    def source(self, request: GenerationRequest, model: str) -> TapeSource:
+    def source(
+        self, request: GenerationRequest, model: str, said: Said | None = None
+    ) -> TapeSource:
+        if said is not None:
+            raise RequestError("A tape cannot go on from a given text.")
         return TapeSource(self._lines, self._speed)
 
     async def aclose(self) -> None:
