@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Sequence
-from typing import Final
 
 from msgspec import UNSET
 
@@ -26,25 +24,20 @@ from headwater.events import (
     Timing,
     Usage,
     added,
-    encode,
 )
-from headwater.position import START, Position
+from headwater.position import Position
 from headwater.providers.base import Outcome, Source
 from headwater.settings import TimeoutSettings
 from headwater.stores.base import Appended, Store
 from headwater.streams.deadlines import Deadlines
-from headwater.streams.feed import Batch, Feed
+from headwater.streams.feed import Feed
 from headwater.streams.recovery import MAX_REPAIRS, Nobody, Recovery, Repair
+from headwater.streams.writing import EMPTY, Writing
 
 log = logging.getLogger("headwater.streams")
 
-# What may wait for a store that does not answer. Beyond it the stream ends: memory is bounded.
-_MAX_PENDING: Final = 1024 * 1024
-# Where a log ends that a process has just made.
-_EMPTY: Final = Position(1, 0)
 
-
-class Producer:
+class Producer(Writing):
     """Drives one source into one log.
 
     `timeouts` is None for a source that takes what time it wants. `failure` is the error that ended
@@ -61,25 +54,17 @@ class Producer:
         "_broken",
         "_connected_at",
         "_deadlines",
-        "_feed",
         "_first_at",
         "_overhead",
-        "_pending",
-        "_pending_bytes",
-        "_position",
         "_recovery",
         "_repair",
         "_repairs",
-        "_room",
         "_route",
         "_source",
         "_spent",
-        "_store",
-        "_stream",
         "_time",
         "_timeouts",
         "_waiting",
-        "ended",
         "failure",
         "unlogged",
     )
@@ -95,18 +80,14 @@ class Producer:
         max_bytes: int,
         asked_at: float,
         recovery: Recovery | None = None,
-        position: Position = _EMPTY,
+        position: Position = EMPTY,
         repairs: int = 0,
     ) -> None:
+        super().__init__(stream, store, feed, position, max_bytes)
         self._time = asyncio.get_running_loop().time
-        self._stream = stream
         self._source = source
-        self._store = store
-        self._feed = feed
         self._timeouts = timeouts
-        self._room = max_bytes
         self._asked_at = asked_at
-        self._position = position
         self._recovery = recovery
         self._repairs = repairs
         self._repair: Repair | None = None  # under way
@@ -117,14 +98,10 @@ class Producer:
         self._attempts = 0
         self._connected_at: float | None = None
         self._route: str | None = None
-        # Appended, not yet answered by the store. The store answers in order.
-        self._pending: deque[tuple[Batch, int]] = deque()
-        self._pending_bytes = 0
         self._deadlines: Deadlines | None = None
         self._began_at = asked_at
         self._first_at: float | None = None
         self._overhead = 0.0
-        self.ended = False
         self.failure: HeadwaterError | None = None
         self.unlogged: StreamError | None = None
 
@@ -299,51 +276,6 @@ class Producer:
             attempts=self._attempts + self._source.attempts,
             route=self._source.route or self._route or UNSET,
         )
-
-    # the log
-
-    def _append(self, events: Sequence[Event], *, closes: bool) -> None:
-        if len(events) == 1:
-            data = encode(events[0])
-            payloads = [data]
-        else:
-            payloads = [encode(event) for event in events]
-            data = b"\n".join(payloads)
-        self._room -= len(data)
-        if self._room < 0 and not closes:
-            self._fail(HeadwaterError("too_large", "The response is longer than a stream may be."))
-            return
-        prev = self._position
-        first = last = Position(prev.epoch, prev.seq + 1)
-        if len(events) > 1:
-            last = Position(prev.epoch, prev.seq + len(events))
-        self._position = last
-        batch = Batch(first, last, events, payloads, closes)
-        before = START if prev == _EMPTY else prev
-        result = self._store.append(self._stream, before, last, data, closes, self._appended)
-        if result == "ok":
-            self._feed.publish(batch)
-        else:
-            self._wait(batch, len(data))
-            if result is not None:
-                self._appended(result)
-
-    def _wait(self, batch: Batch, size: int) -> None:
-        self._pending.append((batch, size))
-        self._pending_bytes += size
-        if self._pending_bytes > _MAX_PENDING and not self.ended:
-            self._unstored("failed")
-
-    def _appended(self, result: Appended) -> None:
-        """What the store says of the append that has waited longest."""
-        batch, size = self._pending.popleft()
-        self._pending_bytes -= size
-        if self._feed.ended:
-            return
-        if result in ("ok", "duplicate"):
-            self._feed.publish(batch)
-        else:
-            self._unstored(result)
 
     def _unstored(self, result: Appended) -> None:
         log.error("stream %s: the store answered %s to an append", self._stream, result)
