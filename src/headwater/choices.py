@@ -6,9 +6,10 @@ from functools import partial
 
 import msgspec
 
-from headwater.generation import GenerationRequest
+from headwater.generation import GenerationRequest, Said
 from headwater.providers.base import Provider, Source
 from headwater.settings import HedgeSettings
+from headwater.streams.recovery import Recovery
 from headwater.streams.router import Router
 from headwater.streams.routing import Candidate
 
@@ -44,3 +45,15 @@ class Choice(msgspec.Struct, frozen=True):
             for way in self.ways
         ]
         return self.router.source(candidates, self.name, self.hedge)
+
+    def recovery(self, request: GenerationRequest) -> Recovery:
+        """What happens when an answer to it breaks off."""
+        ways = [way for way in self.ways if way.provider.continues]
+
+        def candidates(said: Said) -> list[Candidate]:
+            return [
+                Candidate(way.route, partial(way.provider.source, request, way.model, said))
+                for way in ways
+            ]
+
+        return Recovery(self.router, self.name, self.route, request, candidates if ways else None)

@@ -36,6 +36,23 @@ class Tried(msgspec.Struct, frozen=True):
     code: str
 
 
+def added(one: Usage | None, other: Usage | None) -> Usage | None:
+    """What two attempts used together, as far as they counted."""
+    if one is None or other is None:
+        return one or other
+    return Usage(
+        one.input_tokens + other.input_tokens,
+        one.output_tokens + other.output_tokens,
+        _sum(one.reasoning_tokens, other.reasoning_tokens),
+        _sum(one.cached_tokens, other.cached_tokens),
+    )
+
+
+def _sum(one: int | UnsetType, other: int | UnsetType) -> int | UnsetType:
+    numbers = [number for number in (one, other) if isinstance(number, int)]
+    return sum(numbers) if numbers else UNSET
+
+
 class Timing(msgspec.Struct, frozen=True):
     """Milliseconds from the arrival of the request; None where the stage was not reached.
 

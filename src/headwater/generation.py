@@ -21,3 +21,14 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     options: dict[str, Any] = {}
     stream: bool = True
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What a response that broke off has said, for another attempt to go on from.
+
+    `tokens` is how many tokens that was at least: what was counted, else the pieces it came in.
+    """
+
+    text: str
+    reasoning: str = ""
+    tokens: int = 0

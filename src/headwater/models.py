@@ -33,7 +33,9 @@ from headwater.upstream import Pool
 EMBEDDED: Final = "smollm2-135m"
 UPSTREAM_KEY: Final = "HEADWATER_UPSTREAM_API_KEY"
 _DIALECTS: Final[dict[str, Callable[[Endpoint], Dialect]]] = {
-    "openai": lambda endpoint: ChatCompletions(endpoint.renames),
+    "openai": lambda endpoint: ChatCompletions(
+        endpoint.renames, endpoint.continuation, echoes=endpoint.echoes
+    ),
     "responses": lambda _: Responses(),
     "anthropic": lambda _: Messages(),
     "gemini": lambda _: GenerateContent(),
@@ -246,7 +248,9 @@ class Models:
 
     def _make(self, name: str) -> Provider:
         if name == "local":
-            return LocalProvider(local.Engine(EMBEDDED), ChatCompletions(), self._client)
+            # The engine that comes with us does not repeat what it goes on from.
+            dialect = ChatCompletions(echoes=False)
+            return LocalProvider(local.Engine(EMBEDDED), dialect, self._client)
         if name == "upstream":
             endpoint = ProviderSettings(base_url=self._settings.server.upstream).endpoint(name)
             key = self._environ.get(UPSTREAM_KEY) or None
@@ -255,10 +259,17 @@ class Models:
             key = self._environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
         if endpoint.wire == "tape":
             return tape.TapeProvider(name, folder_of(endpoint.base_url))
-        dialect = _DIALECTS.get(endpoint.wire)
-        if dialect is None:
-            dialect = plugins.load("headwater.providers", endpoint.wire)
-        return HttpProvider(name, dialect(endpoint), endpoint.base_url, key, self._client)
+        make = _DIALECTS.get(endpoint.wire)
+        if make is None:
+            make = plugins.load("headwater.providers", endpoint.wire)
+        return HttpProvider(
+            name,
+            make(endpoint),
+            endpoint.base_url,
+            key,
+            self._client,
+            continues=endpoint.continues,
+        )
 
     def _name(self, provider: str, model: str) -> str:
         """`model`, or `provider/model` where the bare id would be read as another provider's."""

@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
+import msgspec
+
 from headwater import plugins
-from headwater.errors import ConfigurationError
+from headwater.errors import ConfigurationError, HeadwaterError
 from headwater.generation import GenerationRequest
 from headwater.models import Models
 from headwater.observe import Observer
 from headwater.providers.base import Source
 from headwater.settings import Settings
-from headwater.stores.base import Store
+from headwater.stores.base import Record, Store
 from headwater.stores.memory import MemoryStore
 from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, Stream
+from headwater.streams.recovery import Recovery, read_plan
 from headwater.upstream import Pool
 from headwater.wires.agui import WIRE as AGUI
 from headwater.wires.anthropic import WIRE as ANTHROPIC
@@ -103,7 +106,7 @@ class Runtime:
         self.pool = Pool(connect_s=settings.timeouts.connect_s)
         self.models = Models(settings, self.pool, environ)
         self.store = store_opener(settings)()
-        self.hub = Hub(settings, self.store, observer)
+        self.hub = Hub(settings, self.store, self._recover, observer)
 
     async def generate(
         self,
@@ -141,7 +144,17 @@ class Runtime:
             label=label,
             stream_id=stream_id,
             timed="once begun",
+            recovery=choice.recovery(asked),
         )
+
+    async def _recover(self, record: Record, plan: bytes) -> tuple[Recovery, OnDisconnect]:
+        """Who goes on with the stream of another process; `HeadwaterError` when nobody can."""
+        try:
+            planned = read_plan(plan)
+        except msgspec.DecodeError as error:
+            raise HeadwaterError("internal", "Its plan is another version's.") from error
+        choice = await self.models.resolve(record.model)
+        return choice.recovery(planned.request), planned.on_disconnect
 
     async def aclose(self) -> None:
         """End what still runs, stop what was started, close what is open."""

@@ -43,6 +43,10 @@ class Snapshot:
         self.usage: ev.Usage | None = None
         self.timing: ev.Timing | None = None
         self.error: Failure | None = None
+        #: The seams: why, and from whom the text behind each of them is.
+        self.repairs: list[dict[str, str]] = []
+        #: Of the log, in bytes.
+        self.size = 0
         #: All between the first event and the terminal one, for wires that say it in order.
         self.events: list[ev.Event] = []
         self._text: list[str] = []
@@ -74,6 +78,7 @@ class Snapshot:
             "usage": self.usage,
             "timing": self.timing,
             "error": self.error,
+            "repairs": self.repairs,
             "position": str(self.position),
         }
 
@@ -104,6 +109,8 @@ class Snapshot:
                 self.tool_calls.append(ToolCall(call, name))
             case ev.ToolCallDelta(call, arguments):
                 self._argue(call, arguments)
+            case ev.StreamRepair(reason, from_):
+                self.repairs.append({"reason": reason, "from": from_})
             case ev.StreamStart(stream, model, created):
                 self.stream, self.model, self.created = stream, model, created
             case ev.StreamEnd(reason, usage, timing):

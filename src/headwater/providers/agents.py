@@ -20,8 +20,9 @@ from headwater.events import (
     ToolCallStart,
     ToolResult,
     Usage,
+    added,
 )
-from headwater.providers.reading import added, counted
+from headwater.providers.reading import counted
 from headwater.providers.shapes import member, plain
 from headwater.providers.text import Surrogates, made_call, without_surrogates
 

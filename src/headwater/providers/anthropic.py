@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import structs
 
 from headwater.errors import HeadwaterError
 from headwater.events import (
@@ -22,8 +23,10 @@ from headwater.events import (
     ToolCallEnd,
     ToolCallStart,
 )
-from headwater.generation import GenerationRequest
+from headwater.generation import GenerationRequest, Said
 from headwater.providers.anthropic_request import VENDOR, message_body
+from headwater.providers.base import Continuation
+from headwater.providers.continuing import going_on
 from headwater.providers.failures import http_failure
 from headwater.providers.reading import UNREADABLE, StreamParser, counted, lenient, url_of
 from headwater.providers.text import made_call
@@ -255,7 +258,18 @@ class Messages:
     def request(
         self, base_url: str, key: str | None, request: GenerationRequest, model: str
     ) -> Request:
-        body = message_body(request, model)
+        return self._request(base_url, key, message_body(request, model))
+
+    def continuation(
+        self, base_url: str, key: str | None, request: GenerationRequest, model: str, said: Said
+    ) -> Continuation:
+        # White space at the end of what it is to go on from is refused: it may come again.
+        text = said.text.rstrip()
+        given = structs.replace(said, text=text)
+        body = message_body(going_on(request, given), model)
+        return Continuation(self._request(base_url, key, body), said.text[len(text) :], whole=False)
+
+    def _request(self, base_url: str, key: str | None, body: dict[str, Any]) -> Request:
         headers = {
             "Content-Type": "application/json",
             "Accept": "text/event-stream",

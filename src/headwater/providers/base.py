@@ -7,13 +7,13 @@ generation, pushed to its receiver; HTTP providers share the one in `http`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from headwater.errors import HeadwaterError
 from headwater.events import Event, FinishReason, Tried, Usage
-from headwater.generation import GenerationRequest
+from headwater.generation import GenerationRequest, Said
 from headwater.observe import Try
 from headwater.upstream import Request
 
@@ -87,9 +87,16 @@ class Provider(Protocol):
     """Makes sources."""
 
     name: str
+    #: Whether it can go on from what an earlier attempt has said.
+    continues: bool
 
-    def source(self, request: GenerationRequest, model: str) -> ProviderSource:
-        """A source that has not begun; `RequestError` for what this provider cannot do."""
+    def source(
+        self, request: GenerationRequest, model: str, said: Said | None = None
+    ) -> ProviderSource:
+        """A source that has not begun; `RequestError` for what this provider cannot do.
+
+        With `said`, of one that `continues`: what comes after that, and nothing of it again.
+        """
 
     async def aclose(self) -> None:
         """Give back what the provider holds."""
@@ -98,14 +105,21 @@ class Provider(Protocol):
 class Parser(Protocol):
     """One response of a provider's wire: bytes in, events out. No I/O."""
 
-    #: Set when the end is known; the first error latches.
-    outcome: Outcome | None
-    #: What was counted so far.
-    usage: Usage | None
-    #: True when nothing that may still come matters.
-    closed: bool
-    #: Messages so far, those that make no event included; comments are not among them.
-    messages: int
+    @property
+    def outcome(self) -> Outcome | None:
+        """Set when the end is known; the first error latches."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was counted so far."""
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing that may still come matters."""
+
+    @property
+    def messages(self) -> int:
+        """Messages so far, those that make no event included; comments are not among them."""
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that these bytes completed."""
@@ -114,13 +128,8 @@ class Parser(Protocol):
         """The body is over: the last events; afterwards `outcome` is set."""
 
 
-class Dialect(Protocol):
-    """A provider's wire: how it is asked, and how its answers are read."""
-
-    def request(
-        self, base_url: str, key: str | None, request: GenerationRequest, model: str
-    ) -> Request:
-        """The HTTP request for a generation; always with `stream: true`."""
+class Answers(Protocol):
+    """How the answers to a request are read."""
 
     def parser(self, provider: str, content_type: str) -> Parser:
         """A parser for a response of this type with status 200."""
@@ -129,3 +138,33 @@ class Dialect(Protocol):
         self, provider: str, status: int, headers: Mapping[str, str], body: bytes
     ) -> HeadwaterError:
         """What a response with another status means."""
+
+
+class Dialect(Answers, Protocol):
+    """A provider's wire: how it is asked, and how its answers are read."""
+
+    def request(
+        self, base_url: str, key: str | None, request: GenerationRequest, model: str
+    ) -> Request:
+        """The HTTP request for a generation; always with `stream: true`."""
+
+
+class Continuation(msgspec.Struct, frozen=True):
+    """How a provider is asked to go on, and what of the text so far its answer may begin with.
+
+    `whole`: that is an echo only if all of `repeated` comes; else as much as comes is one.
+    """
+
+    request: Request
+    repeated: str
+    whole: bool
+
+
+@runtime_checkable
+class Continues(Protocol):
+    """A dialect in which a provider can be asked to go on from a given text."""
+
+    def continuation(
+        self, base_url: str, key: str | None, request: GenerationRequest, model: str, said: Said
+    ) -> Continuation:
+        """The request; `RequestError` where there is nothing to go on from, or no room left."""

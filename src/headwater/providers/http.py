@@ -7,11 +7,19 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final, Protocol
 
-from headwater.errors import HeadwaterError, UpstreamError
+from headwater.errors import HeadwaterError, RequestError, UpstreamError
 from headwater.events import Event, Tried, Usage
-from headwater.generation import GenerationRequest
+from headwater.generation import GenerationRequest, Said
 from headwater.observe import Try
-from headwater.providers.base import Dialect, Parser, ProviderSource, Receiver
+from headwater.providers.base import (
+    Answers,
+    Continues,
+    Dialect,
+    Parser,
+    ProviderSource,
+    Receiver,
+)
+from headwater.providers.continuing import Continuing
 from headwater.providers.failures import redact
 from headwater.upstream import Exchange, Request
 
@@ -29,20 +37,40 @@ class Client(Protocol):
 
 
 class HttpProvider:
-    """Asks `base_url` in `dialect`, with `key` where there is one."""
+    """Asks `base_url` in `dialect`, with `key` where there is one.
+
+    `continues`: it can be asked to go on from a given text, if the dialect can say so.
+    """
 
     def __init__(
-        self, name: str, dialect: Dialect, base_url: str, key: str | None, client: Client
+        self,
+        name: str,
+        dialect: Dialect,
+        base_url: str,
+        key: str | None,
+        client: Client,
+        *,
+        continues: bool = False,
     ) -> None:
         self.name = name
+        self.continues = continues and isinstance(dialect, Continues)
         self._dialect = dialect
         self._base_url = base_url.rstrip("/")
         self._key = key
         self._client = client
 
-    def source(self, request: GenerationRequest, model: str) -> HttpSource:
-        upstream = self._dialect.request(self._base_url, self._key, request, model)
-        return HttpSource(self.name, self._dialect, upstream, self._client, secret=self._key)
+    def source(
+        self, request: GenerationRequest, model: str, said: Said | None = None
+    ) -> HttpSource:
+        dialect, url, key = self._dialect, self._base_url, self._key
+        if said is None:
+            upstream = dialect.request(url, key, request, model)
+            return HttpSource(self.name, dialect, upstream, self._client, secret=key)
+        if not isinstance(dialect, Continues):
+            raise RequestError(f"{self.name} cannot go on from a given text.")
+        going_on = dialect.continuation(url, key, request, model, said)
+        answers = Continuing(dialect, going_on)
+        return HttpSource(self.name, answers, going_on.request, self._client, secret=key)
 
     async def aclose(self) -> None:
         """Nothing is held here: connections are the client's."""
@@ -52,8 +80,8 @@ class HttpSource:
     """One request; its bytes go through the parser to the receiver in the read callback."""
 
     __slots__ = (
+        "_answers",
         "_client",
-        "_dialect",
         "_exchange",
         "_headers",
         "_is_page",
@@ -74,14 +102,14 @@ class HttpSource:
     def __init__(
         self,
         provider: str,
-        dialect: Dialect,
+        answers: Answers,
         request: Request,
         client: Client,
         *,
         secret: str | None,
     ) -> None:
         self._provider = provider
-        self._dialect = dialect
+        self._answers = answers
         self._request = request
         self._client = client
         self._secret = secret
@@ -119,7 +147,7 @@ class HttpSource:
         self._status, self._headers = status, headers
         if status == 200:
             kind = headers.get("content-type", "text/event-stream").partition(";")[0].strip()
-            self._parser = self._dialect.parser(self._provider, kind.lower())
+            self._parser = self._answers.parser(self._provider, kind.lower())
             self._is_page = kind.lower() == "text/html"
 
     def on_data(self, data: bytes) -> None:
@@ -151,7 +179,7 @@ class HttpSource:
             self._end(error)
         else:
             self._end(
-                self._dialect.failure(self._provider, self._status, self._headers, self._refusal)
+                self._answers.failure(self._provider, self._status, self._headers, self._refusal)
             )
 
     def _finish(self, parser: Parser, events: Sequence[Event]) -> None:

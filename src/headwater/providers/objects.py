@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from headwater.errors import HeadwaterError
-from headwater.events import Event, FinishReason, Usage
+from headwater.events import Event, FinishReason, Usage, added
 from headwater.providers.agents import LangChain, PydanticAI
 from headwater.providers.anthropic import MessagesParser
 from headwater.providers.openai_chat import ChatCompletionsParser
 from headwater.providers.openai_responses import ResponsesParser
-from headwater.providers.reading import StreamParser, added
+from headwater.providers.reading import StreamParser
 from headwater.providers.shapes import member, plain
 
 _ANTHROPIC: Final = frozenset(

@@ -19,7 +19,8 @@ from headwater.events import (
     ToolCallEnd,
     ToolCallStart,
 )
-from headwater.generation import GenerationRequest, Message
+from headwater.generation import GenerationRequest, Message, Said
+from headwater.providers.base import Continuation
 from headwater.providers.chat_chunk import (
     Choice,
     Chunk,
@@ -30,6 +31,7 @@ from headwater.providers.chat_chunk import (
     decode_leniently,
     usage_of,
 )
+from headwater.providers.continuing import going_on
 from headwater.providers.conversation import failure_in_words
 from headwater.providers.failures import http_failure
 from headwater.providers.reading import UNREADABLE, StreamParser, url_of
@@ -46,6 +48,12 @@ _REASONS: Final[dict[str, FinishReason]] = {
     "model_length": "length",  # Mistral's
 }
 
+
+#: What vLLM and llama.cpp are sent besides, to go on from the last message.
+CONTINUATION: Final[Mapping[str, Any]] = {
+    "continue_final_message": True,
+    "add_generation_prompt": False,
+}
 
 # vLLM's when it gave up; DeepSeek's when it had no room.
 _FAILED: Final = frozenset({"error", "abort", "insufficient_system_resource"})
@@ -150,14 +158,40 @@ class ChatCompletions:
 
     `renames` are members that this provider knows by another name; "" is one that it refuses, which
     is then not sent. `messages.NAME` is a member of messages.
+
+    `continuation` are the members, named likewise, that ask it to go on from the last message;
+    `echoes` says whether it may repeat that message first.
     """
 
-    def __init__(self, renames: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        renames: Mapping[str, str] | None = None,
+        continuation: Mapping[str, Any] | None = None,
+        *,
+        echoes: bool = True,
+    ) -> None:
         self._renames = renames or {}
+        self._continuation = CONTINUATION if continuation is None else continuation
+        self._echoes = echoes
 
     def request(
         self, base_url: str, key: str | None, request: GenerationRequest, model: str
     ) -> Request:
+        return self._request(base_url, key, self._body(request, model))
+
+    def continuation(
+        self, base_url: str, key: str | None, request: GenerationRequest, model: str, said: Said
+    ) -> Continuation:
+        body = self._body(going_on(request, said), model)
+        if said.text:
+            last = body["messages"][-1]
+            for name, value in self._continuation.items():
+                of_message = name.startswith("messages.")
+                (last if of_message else body)[name.removeprefix("messages.")] = value
+        repeated = said.text if self._echoes else ""
+        return Continuation(self._request(base_url, key, body), repeated, whole=True)
+
+    def _body(self, request: GenerationRequest, model: str) -> dict[str, Any]:
         body: dict[str, Any] = {**request.options, "model": model}
         body.pop("reasoning_summary", None)  # of the Responses API: here reasoning comes unasked
         body["messages"] = [self._sent(message) for message in request.messages]
@@ -169,6 +203,9 @@ class ChatCompletions:
                 value = body.pop(name)
                 if own:
                     body[own] = value
+        return body
+
+    def _request(self, base_url: str, key: str | None, body: dict[str, Any]) -> Request:
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
         if key:
             headers["Authorization"] = f"Bearer {key}"

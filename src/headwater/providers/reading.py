@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
-from msgspec import UnsetType
 
 from headwater.errors import HeadwaterError, UpstreamError
 from headwater.events import Event, FinishReason, ToolCallEnd, Usage
@@ -223,23 +222,6 @@ def counted(
         reasoning_tokens=msgspec.UNSET if reasoning is None else reasoning,
         cached_tokens=msgspec.UNSET if cached is None else cached,
     )
-
-
-def added(one: Usage | None, other: Usage | None) -> Usage | None:
-    """What two responses used together."""
-    if one is None or other is None:
-        return one or other
-    return counted(
-        one.input_tokens + other.input_tokens,
-        one.output_tokens + other.output_tokens,
-        _sum(one.reasoning_tokens, other.reasoning_tokens),
-        _sum(one.cached_tokens, other.cached_tokens),
-    )
-
-
-def _sum(one: int | UnsetType, other: int | UnsetType) -> int | None:
-    numbers = [number for number in (one, other) if isinstance(number, int)]
-    return sum(numbers) if numbers else None
 
 
 def url_of(source: Mapping[str, Any]) -> tuple[str, str | None] | None:

@@ -19,6 +19,8 @@ from headwater.errors import ConfigurationError
 
 #: What providers speak that are known here; packages may bring others.
 WIRES: Final = ("openai", "responses", "anthropic", "gemini", "ollama", "tape")
+#: Those in which a provider can be given the beginning of its answer.
+CONTINUING: Final = ("openai", "anthropic")
 
 MIB: Final = 1024 * 1024
 
@@ -173,6 +175,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     api_key_env: str | None = None
     wire: str = "openai"
     continues: bool = False
+    continuation: dict[str, Any] | None = None
+    echoes: bool = True
     renames: dict[str, str] = {}
 
 
@@ -194,6 +198,14 @@ class ProviderSettings(Section, frozen=True):
         bool | None,
         Meta(description="Whether it can go on from a given assistant text; false when not said."),
     ] = None
+    continuation: Annotated[
+        dict[str, Any] | None,
+        Meta(description="What it is sent besides to go on; messages.NAME is of the last message."),
+    ] = None
+    echoes: Annotated[
+        bool | None,
+        Meta(description="Whether it may repeat that text first; true when not said."),
+    ] = None
     renames: Annotated[
         dict[str, str] | None,
         Meta(description='OpenAI\'s names of members = its own; "" for one that it refuses.'),
@@ -213,13 +225,21 @@ class ProviderSettings(Section, frozen=True):
             if self.base_url is None and built_in
             else Endpoint(base_url=self.base_url or "")
         )
-        return Endpoint(
+        endpoint = Endpoint(
             base_url=base.base_url,
             api_key_env=base.api_key_env if self.api_key_env is None else self.api_key_env,
             wire=base.wire if self.wire is None else self.wire,
             continues=base.continues if self.continues is None else self.continues,
+            continuation=base.continuation if self.continuation is None else self.continuation,
+            echoes=base.echoes if self.echoes is None else self.echoes,
             renames={**base.renames, **(self.renames or {})},
         )
+        if endpoint.continues and endpoint.wire not in CONTINUING:
+            raise ConfigurationError(
+                f"[providers.{name}] continues: only the wires {' and '.join(CONTINUING)} can go "
+                f"on from a given text, not {endpoint.wire}"
+            )
+        return endpoint
 
 
 class HedgeSettings(Section, frozen=True):

@@ -82,8 +82,12 @@ class Store(Protocol):
     async def open(self, on_note: OnNote) -> None:
         """Connect and take a lease. Called once, before anything else."""
 
-    async def create(self, record: Record) -> None:
-        """Begin an empty log in epoch 1, which this process owns."""
+    async def create(self, record: Record, plan: bytes | None = None) -> None:
+        """Begin an empty log in epoch 1, which this process owns.
+
+        `plan` is what another process needs to go on with it. It holds what the caller asked, so
+        it is kept while the log is open and no longer.
+        """
 
     def append(
         self,
@@ -104,6 +108,9 @@ class Store(Protocol):
 
     async def record(self, stream: str) -> Record | None:
         """The record, or None when there is no such stream (any more)."""
+
+    async def plan(self, stream: str) -> bytes | None:
+        """The plan of an open stream; None where there is none."""
 
     async def tail(self, stream: str) -> Tail | None:
         """Where the log ends, or None when there is no such stream."""

@@ -24,10 +24,11 @@ _ENTRY_BYTES: Final = 200
 
 
 class _Log:
-    __slots__ = ("closed", "entries", "epoch", "expires", "last", "record", "size")
+    __slots__ = ("closed", "entries", "epoch", "expires", "last", "plan", "record", "size")
 
     def __init__(self, record: Record) -> None:
         self.record = record
+        self.plan: bytes | None = None
         self.entries: list[Entry] = []
         self.epoch = 1
         self.last = START
@@ -59,8 +60,9 @@ class MemoryStore:
     async def open(self, on_note: OnNote) -> None:
         """There is nobody to hear from."""
 
-    async def create(self, record: Record) -> None:
+    async def create(self, record: Record, plan: bytes | None = None) -> None:
         log = self._logs[record.stream] = _Log(record)
+        log.plan = plan
         if record.label is not None:
             self._labels.setdefault(record.label, []).append(record.stream)
         self._bytes += log.size
@@ -87,6 +89,7 @@ class MemoryStore:
         self._bytes += size
         if closes:
             log.closed = True
+            log.plan = None
             log.expires = asyncio.get_running_loop().time() + self._ttl_s
             self._ended[stream] = log
         if self._bytes > self._max_bytes or closes:
@@ -96,6 +99,10 @@ class MemoryStore:
     async def record(self, stream: str) -> Record | None:
         log = self._find(stream)
         return log.record if log is not None else None
+
+    async def plan(self, stream: str) -> bytes | None:
+        log = self._logs.get(stream)
+        return log.plan if log is not None else None
 
     async def tail(self, stream: str) -> Tail | None:
         log = self._find(stream)

@@ -51,6 +51,18 @@ class Deadlines:
         self._timer.cancel()
         self._timer = self._loop.call_at(self._due()[0], self._check)
 
+    @property
+    def spent(self) -> bool:
+        """Whether the time for all of it is up."""
+        return self._loop.time() >= self._began + self._limits.total_s
+
+    def anew(self) -> None:
+        """A first event is awaited again, of another attempt; the time for all of it runs on."""
+        self._first = True
+        self.data_at = self._comment_at = self._loop.time()
+        self._timer.cancel()
+        self._timer = self._loop.call_at(self._due()[0], self._check)
+
     def alive(self, data: bool) -> None:
         """Something has come that makes no event: data, or only comments."""
         now = self._loop.time()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import structs
@@ -18,16 +19,22 @@ from headwater.providers.base import Source
 from headwater.settings import Settings, TimeoutSettings
 from headwater.snapshot import Snapshot
 from headwater.stores.base import Note, Record, Store, Tail
-from headwater.streams.leases import Leases
-from headwater.streams.live import READ_BYTES, Live
+from headwater.streams.leases import Leases, broken_off
+from headwater.streams.live import Live, fold_log
 from headwater.streams.producer import Producer
+from headwater.streams.recovery import MAX_REPAIRS, Recovery, said_of
 from headwater.streams.remote import Remote
 from headwater.streams.stream import Stream
 from headwater.streams.subscriber import Sink, Subscriber
 from headwater.wires.base import OnDisconnect, Wire
 
+log = logging.getLogger("headwater.streams")
+
 # How long a process at its limit asks callers to wait: streams end every second there.
 _OVERLOAD_RETRY_S: Final = 1.0
+
+#: Who goes on with a stream, and what it does without readers, by its record and its plan.
+Recover = Callable[[Record, bytes], Awaitable[tuple[Recovery, OnDisconnect]]]
 
 #: "once begun": the source itself sees to it that there is a first token.
 Timed = Literal["always", "once begun", "never"]
@@ -40,9 +47,18 @@ _ASK_AGAIN_S: Final = 0.5
 
 
 class Hub:
-    """Knows the streams of one store. Belongs to one event loop."""
+    """Knows the streams of one store. Belongs to one event loop.
 
-    def __init__(self, settings: Settings, store: Store, observer: Observer | None = None) -> None:
+    `recover` says who goes on with the stream of another process, by its record and its plan.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        recover: Recover | None = None,
+        observer: Observer | None = None,
+    ) -> None:
         self.settings = settings
         self.store = store
         self.observer = Observer() if observer is None else observer
@@ -51,7 +67,8 @@ class Hub:
         self._remotes: dict[str, Remote] = {}
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._leases = Leases(store, settings.store.lease_s, self._tick)
+        self._recover = recover
+        self._leases = Leases(store, settings.store.lease_s, self._tick, self._take_on)
         self._turns = asyncio.Semaphore(_REPLAYS)
         self._opening: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -91,12 +108,14 @@ class Hub:
         label: str | None = None,
         stream_id: str | None = None,
         timed: Timed = "always",
+        recovery: Recovery | None = None,
     ) -> Stream:
         """Begin a generation; it writes its log whoever reads it.
 
         `asked_at` is `time.monotonic()` when the request arrived; `spoken` the wire that it was
         asked in, with its options; `label` something to find the stream again by; `stream_id` an id
-        of `new_id`; `timed` says which deadlines may end it.
+        of `new_id`; `timed` says which deadlines may end it, `recovery` who goes on when the source
+        breaks off.
         `UnavailableError` when this process is at its limit or on its way out.
         """
         self._admit()
@@ -114,6 +133,7 @@ class Hub:
             ev.SCHEMA_VERSION,
         )
         stream = Stream(record, on_disconnect, self.store, self.forget)
+        watch = self.observer.stream(record.stream, model, route, spoken and spoken[0])
         stream.producer = Producer(
             record.stream,
             source,
@@ -122,17 +142,64 @@ class Hub:
             timeouts=self._timeouts(timed),
             max_bytes=self.settings.store.max_stream_bytes,
             asked_at=time.monotonic() if asked_at is None else asked_at,
-            watch=self.observer.stream(record.stream, model, route, spoken and spoken[0]),
+            watch=watch,
+            recovery=recovery,
         )
         self._streams[record.stream] = stream
         self._quiet.clear()
+        plan = None
+        if recovery is not None and self.store.shared:
+            plan = recovery.plan(on_disconnect)
         try:
-            await self.store.create(record)
+            await self.store.create(record, plan)
         except BaseException:
+            watch.abandoned()
             self.forget(stream)
             raise
         stream.producer.start(ev.StreamStart(record.stream, model, record.created))
         return stream
+
+    async def _take_on(self, record: Record, tail: Tail) -> bool:
+        """Go on with a stream of another process that is this one's now; False where nobody can."""
+        plan = await self.store.plan(record.stream)
+        full = len(self._streams) >= self.settings.server.max_streams
+        # A request that kills whoever serves it must not go round for ever.
+        if plan is None or self._recover is None or full or tail.last.epoch > 1 + MAX_REPAIRS:
+            return False
+        snapshot = await fold_log(self.store, record.stream)
+        said = said_of(snapshot)
+        if said is None or len(snapshot.repairs) >= MAX_REPAIRS:
+            return False
+        try:
+            recovery, on_disconnect = await self._recover(record, plan)
+            source = recovery.source(said)
+        except HeadwaterError as error:
+            log.warning("stream %s cannot go on: %s", record.stream, error.message)
+            return False
+        record = structs.replace(record, node=self.store.node)
+        stream = Stream(record, on_disconnect, self.store, self.forget)
+        stream.feed.position = tail.last
+        stream.producer = Producer(
+            record.stream,
+            source,
+            self.store,
+            stream.feed,
+            timeouts=self._timeouts("once begun"),
+            max_bytes=self.settings.store.max_stream_bytes - snapshot.size,
+            asked_at=time.monotonic(),
+            watch=self.observer.stream(record.stream, record.model, record.route, None),
+            recovery=recovery,
+            position=tail.last,
+            repairs=len(snapshot.repairs),
+        )
+        self._streams[record.stream] = stream
+        self._quiet.clear()
+        stream.await_readers()
+        begun = snapshot.position != START
+        first = None if begun else ev.StreamStart(record.stream, record.model, record.created)
+        stream.producer.start(first, broken_off())
+        log.info("stream %s was left by its process, and goes on here", record.stream)
+        return True
 
     async def find(self, stream: str, principal: str | None) -> tuple[Record, Tail]:
         """The record and the end of a log; the same `not_found` for another's as for none."""
@@ -198,15 +265,8 @@ class Hub:
 
     async def snapshot(self, record: Record) -> Snapshot:
         """What the log says so far."""
-        snapshot = Snapshot()
-        snapshot.route = record.route
-        position = START
-        while entries := await self.store.read(record.stream, position, READ_BYTES):
-            for entry in entries:
-                events = ev.decode_lines(entry.data)
-                for seq, event in enumerate(events, entry.last.seq - len(events) + 1):
-                    snapshot.add(event, Position(entry.last.epoch, seq))
-            position = entries[-1].last
+        snapshot = await fold_log(self.store, record.stream)
+        snapshot.route = snapshot.route or record.route
         return snapshot
 
     async def stop(self, stream: str, principal: str | None) -> None:
@@ -243,6 +303,7 @@ class Hub:
         In a shared store it is left to others, and its readers are cut, so that they go there.
         """
         self.draining = True
+        self._leases.sweeping = False
         for remote in list(self._remotes.values()):
             remote.cut()
         try:
@@ -277,7 +338,9 @@ class Hub:
 
     def _noted(self, note: Note, stream: str, sender: str) -> None:
         """What another process says of a stream."""
-        live: Stream | Remote | None = self._streams.get(stream) or self._remotes.get(stream)
+        # A stream that was taken over here may still be followed here, as another process's.
+        told = self._remotes if note == "wake" else self._streams
+        live: Live | None = told.get(stream)
         if live is not None:
             live.note(note, sender)
 

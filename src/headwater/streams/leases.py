@@ -1,17 +1,17 @@
-"""What outlives its process: this one's lease renewed, and the streams of dead ones ended."""
+"""What outlives its process: this one's lease renewed, the streams of dead ones taken over."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, UpstreamError
 from headwater.events import StreamError, encode
 from headwater.position import Position
-from headwater.stores.base import Appended, Store
+from headwater.stores.base import Appended, Record, Store, Tail
 
 log = logging.getLogger("headwater.streams")
 
@@ -30,17 +30,32 @@ INTERRUPTED: Final = StreamError(
 )
 
 
+def broken_off() -> UpstreamError:
+    """The same, as the error that is told when nobody could go on."""
+    return UpstreamError(INTERRUPTED.code, INTERRUPTED.message)
+
+
 class Leases:
     """Beats for this process, and sweeps up after others. A lease lasts `lease_s`.
 
-    `on_tick` is called at every round with the loop's time. `unended` are streams of this process
-    whose log could not take their end, with the end that they owe.
+    `on_tick` is called at every round with the loop's time. `take_on` is given each stream that was
+    taken over, with the end of its log, and says whether it goes on. `unended` are streams of this
+    process whose log could not take their end, with the end that they owe. Not `sweeping`, it
+    leaves the streams of the dead to processes that stay.
     """
 
-    def __init__(self, store: Store, lease_s: float, on_tick: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        lease_s: float,
+        on_tick: Callable[[float], None],
+        take_on: Callable[[Record, Tail], Awaitable[bool]],
+    ) -> None:
+        self.sweeping = True
         self.unended: dict[str, StreamError] = {}
         self._store = store
         self._on_tick = on_tick
+        self._take_on = take_on
         self._every_s = min(_EVERY_S, lease_s / _A_LEASE)
         self._stopping = asyncio.Event()
 
@@ -68,21 +83,39 @@ class Leases:
                     await self._stopping.wait()
 
     async def round(self) -> None:
-        """Renew the lease, and end what its owner cannot."""
+        """Renew the lease, and go on with what its owner cannot, or end it."""
         await self._store.beat()
-        for record in await self._store.orphans():
-            await self._end(record.stream, record.node, INTERRUPTED)
+        beaten = asyncio.get_running_loop().time()
+        for record in await self._store.orphans() if self.sweeping else ():
+            # Only one process succeeds in this, and nothing of the old owner is taken after it.
+            tail = await self._store.takeover(record.stream, record.node)
+            if tail is not None and not await self._goes_on(record, tail):
+                await self._end(record.stream, tail, INTERRUPTED)
+            now = asyncio.get_running_loop().time()
+            if now - beaten > self._every_s:  # the last process of many has all of their streams
+                await self._store.beat()
+                beaten = now
         for stream, event in list(self.unended.items()):
-            await self._end(stream, self._store.node, event)
+            tail = await self._store.takeover(stream, self._store.node)
+            if tail is not None:
+                await self._end(stream, tail, event)
             del self.unended[stream]
 
-    async def _end(self, stream: str, node: str, event: StreamError) -> None:
-        # Only one process succeeds in this, and nothing of the old owner is taken after it.
-        tail = await self._store.takeover(stream, node)
-        if tail is not None:
-            last = Position(tail.last.epoch, tail.last.seq + 1)
+    async def _goes_on(self, record: Record, tail: Tail) -> bool:
+        try:
+            return await self._take_on(record, tail)
+        except Exception:  # it is ours now: nobody else would end it
+            log.exception("stream %s cannot go on", record.stream)
+            return False
+
+    async def _end(self, stream: str, tail: Tail, event: StreamError) -> None:
+        last = Position(tail.last.epoch, tail.last.seq + 1)
+        try:
             result = await _append(self._store, stream, tail.last, last, encode(event))
-            log.info("stream %s was left by its process: %s", stream, result)
+        except HeadwaterError:
+            self.unended[stream] = event
+            raise
+        log.info("stream %s was left by its process: %s", stream, result)
 
 
 async def _append(

@@ -8,12 +8,27 @@ from contextlib import aclosing, contextmanager
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError
-from headwater.position import START
-from headwater.stores.base import Record, Store
+from headwater.position import START, Position
+from headwater.snapshot import Snapshot
+from headwater.stores.base import Note, Record, Store
 from headwater.streams.feed import Batch, Feed
 
 # One read of the store while a log is followed.
 READ_BYTES = 1024 * 1024
+
+
+async def fold_log(store: Store, stream: str) -> Snapshot:
+    """What the log says so far."""
+    snapshot = Snapshot()
+    position = START
+    while entries := await store.read(stream, position, READ_BYTES):
+        for entry in entries:
+            events = ev.decode_lines(entry.data) if entry.data else []
+            for seq, event in enumerate(events, entry.last.seq - len(events) + 1):
+                snapshot.add(event, Position(entry.last.epoch, seq))
+            snapshot.size += len(entry.data)
+        position = entries[-1].last
+    return snapshot
 
 
 class Live:
@@ -31,6 +46,10 @@ class Live:
     @property
     def failure(self) -> HeadwaterError | None:
         """The error that ended the log, where one did."""
+        raise NotImplementedError
+
+    def note(self, note: Note, sender: str) -> None:
+        """What another process says."""
         raise NotImplementedError
 
     @contextmanager

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Sequence
-from typing import Final
 
 from msgspec import UNSET
 
@@ -21,52 +19,58 @@ from headwater.events import (
     FinishReason,
     StreamEnd,
     StreamError,
+    StreamRepair,
     StreamStart,
     Timing,
+    Tried,
     Usage,
-    encode,
+    added,
 )
-from headwater.observe import Ended, Watch
-from headwater.position import START, Position
+from headwater.observe import Ended, Try, Watch
+from headwater.position import Position
 from headwater.providers.base import Outcome, Source
 from headwater.settings import TimeoutSettings
 from headwater.stores.base import Appended, Store
 from headwater.streams.deadlines import Deadlines
-from headwater.streams.feed import Batch, Feed
+from headwater.streams.feed import Feed
+from headwater.streams.recovery import MAX_REPAIRS, Nobody, Recovery, Repair
+from headwater.streams.writing import EMPTY, Writing
 
 log = logging.getLogger("headwater.streams")
 
-# What may wait for a store that does not answer. Beyond it the stream ends: memory is bounded.
-_MAX_PENDING: Final = 1024 * 1024
 
-
-class Producer:
+class Producer(Writing):
     """Drives one source into one log.
 
     `timeouts` is None for a source that takes what time it wants. `failure` is the error that ended
     the log, where one did; `unlogged` the terminal event that the log could not take.
     `asked_at` is `time.monotonic()` when the request arrived: all timings count from there.
+    `recovery` says who goes on when the source breaks off; `position` is where the log ends, and
+    `repairs` how many seams it has.
     """
 
     __slots__ = (
         "_asked_at",
+        "_attempts",
         "_began_at",
+        "_broken",
         "_cause",
+        "_connected_at",
         "_deadlines",
-        "_feed",
         "_first_at",
         "_overhead",
-        "_pending",
-        "_pending_bytes",
-        "_position",
-        "_room",
+        "_recovery",
+        "_repair",
+        "_repairs",
+        "_route",
         "_source",
-        "_store",
-        "_stream",
+        "_spent",
         "_time",
         "_timeouts",
+        "_tried",
+        "_tries",
+        "_waiting",
         "_watch",
-        "ended",
         "failure",
         "unlogged",
     )
@@ -82,42 +86,51 @@ class Producer:
         max_bytes: int,
         asked_at: float,
         watch: Watch | None = None,
+        recovery: Recovery | None = None,
+        position: Position = EMPTY,
+        repairs: int = 0,
     ) -> None:
+        super().__init__(stream, store, feed, position, max_bytes)
         self._time = asyncio.get_running_loop().time
-        self._stream = stream
         self._source = source
-        self._store = store
-        self._feed = feed
         self._timeouts = timeouts
-        self._room = max_bytes
         self._asked_at = asked_at
-        self._position = Position(1, 0)
-        # Appended, not yet answered by the store. The store answers in order.
-        self._pending: deque[tuple[Batch, int]] = deque()
-        self._pending_bytes = 0
+        self._recovery = recovery
+        self._repairs = repairs
+        self._repair: Repair | None = None  # under way
+        self._broken: HeadwaterError | None = None  # what a seam is owed for
+        self._waiting = True  # for the first event of an attempt
+        # Of the attempts that broke off.
+        self._spent: Usage | None = None
+        self._attempts = 0
+        self._connected_at: float | None = None
+        self._route: str | None = None
+        self._tried: list[Tried] = []
+        self._tries: list[Try] = []
         self._deadlines: Deadlines | None = None
         self._began_at = asked_at
         self._first_at: float | None = None
         self._overhead = 0.0
         self._watch = watch
         self._cause: str | None = None
-        self.ended = False
         self.failure: HeadwaterError | None = None
         self.unlogged: StreamError | None = None
 
-    def start(self, first: StreamStart) -> None:
-        """Write the first event and ask the upstream."""
-        self._append((first,), closes=False)
+    def start(self, first: StreamStart | None, broken: HeadwaterError | None = None) -> None:
+        """Write the first event and ask the upstream.
+
+        `first` is None where the log has it; `broken` what a log ended by that goes on here.
+        """
+        self._broken = broken
+        if first is not None:
+            self._append((first,), closes=False)
         if self.ended:  # the log would not even take that
             return
         self._began_at = time.monotonic()
         self._overhead = self._began_at - self._asked_at
         if self._timeouts is not None:
-            self._deadlines = Deadlines(self._timeouts, self._fail)
-        try:
-            self._source.start(self)
-        except HeadwaterError as error:
-            self._fail(error)
+            self._deadlines = Deadlines(self._timeouts, self._late)
+        self._ask(self._source)
 
     def stop(self, cause: str = "asked") -> None:
         """Cancel the upstream at once; the log ends `cancelled`. Nothing when it has ended.
@@ -127,7 +140,7 @@ class Producer:
         if not self.ended:
             self._cause = cause
             self._source.cancel()
-            self._close("cancelled", self._source.usage)
+            self._close("cancelled", self._usage())
 
     def interrupt(self, message: str) -> None:
         """End because this process ends."""
@@ -135,9 +148,8 @@ class Producer:
 
     def abandon(self) -> None:
         """Leave the log open, for another process to take over; readers are cut."""
-        self.ended = True
+        self._stop()
         self._source.cancel()
-        self._stop_deadlines()
         if self._watch is not None:
             self._watch.abandoned()
             self._watch = None
@@ -148,17 +160,16 @@ class Producer:
     def events(self, events: Sequence[Event]) -> None:
         if self.ended:
             return
-        deadlines = self._deadlines
-        if deadlines is not None:
-            deadlines.data_at = self._time()
-        if self._first_at is None:
-            self._first_at = time.monotonic()
-            if deadlines is not None:
-                deadlines.begun()
+        if self._deadlines is not None:
+            self._deadlines.data_at = self._time()
+        if not self._waiting:
             self._append(events, closes=False)
-            self._overhead += time.monotonic() - self._first_at
-        else:
-            self._append(events, closes=False)
+            return
+        begins = self._first_at is None
+        began = time.monotonic()
+        self._append(self._begun(events), closes=False)
+        if begins:
+            self._overhead += time.monotonic() - began
 
     def alive(self, data: bool) -> None:
         if self._deadlines is not None:
@@ -167,12 +178,78 @@ class Producer:
     def end(self, outcome: Outcome, events: Sequence[Event] = ()) -> None:
         if self.ended:
             return
-        if events and self._first_at is None:
+        if self._waiting and (events or not isinstance(outcome, HeadwaterError)):
+            events = self._begun(events)
+        if not isinstance(outcome, HeadwaterError):
+            if self._recovery is not None:
+                self._recovery.ended(self._source.route, None)
+            self._close(outcome.reason, added(self._spent, outcome.usage), events)
+        elif not self._mend(outcome, events):
+            self._terminate(self._error(self._broken or outcome), events)
+
+    # what breaks off
+
+    def _ask(self, source: Source) -> None:
+        self._source = source
+        try:
+            source.start(self)
+        except HeadwaterError as error:
+            self.end(error)
+
+    def _begun(self, events: Sequence[Event]) -> Sequence[Event]:
+        """The first event of an attempt has come; with the seam, where it goes on."""
+        self._waiting = False
+        if self._first_at is None and events:
             self._first_at = time.monotonic()
-        if isinstance(outcome, HeadwaterError):
-            self._terminate(self._error(outcome), events)
-        else:
-            self._close(outcome.reason, outcome.usage, events)
+        if self._deadlines is not None:
+            self._deadlines.begun()
+        broken, self._broken, self._route = self._broken, None, None
+        if broken is None or self._recovery is None:
+            return events
+        self._repairs += 1
+        seam = StreamRepair(broken.code, self._source.route or self._recovery.asked)
+        return (seam, *events)
+
+    def _late(self, error: HeadwaterError) -> None:
+        if self._deadlines is None or self._deadlines.spent or not self._mend(error):
+            self._fail(error)
+
+    def _mend(self, error: HeadwaterError, events: Sequence[Event] = ()) -> bool:
+        """Let another attempt go on; False when there is to be none."""
+        recovery, source = self._recovery, self._source
+        if recovery is None or self._waiting:
+            return False
+        recovery.ended(source.route, error)
+        if self._repairs >= MAX_REPAIRS or not recovery.mends(error):
+            return False
+        source.cancel()
+        if events:
+            self._append(events, closes=False)
+        if self.ended:  # that was too much for the log
+            return True
+        self._spent, self._connected_at = self._usage(), self._connected()
+        self._attempts, self._route = self._attempts + source.attempts, source.route
+        self._tried += source.tried
+        self._tries += source.tries
+        self._source, self._broken, self._waiting = Nobody(), error, True
+        if self._deadlines is not None:
+            self._deadlines.anew()
+        log.warning("stream %s broke off, and is to go on: %s", self._stream, error.message)
+        self._repair = Repair(recovery, self._store, self._stream, self._position, self._go_on)
+        return True
+
+    def _go_on(self, source: Source | None) -> None:
+        self._repair = None
+        if source is not None:
+            self._ask(source)
+        elif self._broken is not None:
+            self._fail(self._broken)
+
+    def _usage(self) -> Usage | None:
+        return added(self._spent, self._source.usage)
+
+    def _connected(self) -> float | None:
+        return self._connected_at or self._source.connected_at
 
     # the end
 
@@ -184,7 +261,7 @@ class Producer:
     def _error(self, error: HeadwaterError) -> StreamError:
         self.failure = error
         return StreamError(
-            error.code, error.message, error.retryable, self._source.usage, self._timing()
+            error.code, error.message, error.retryable, self._usage(), self._timing()
         )
 
     def _close(
@@ -193,8 +270,7 @@ class Producer:
         self._terminate(StreamEnd(reason, usage, self._timing()), events)
 
     def _terminate(self, event: StreamEnd | StreamError, before: Sequence[Event] = ()) -> None:
-        self.ended = True
-        self._stop_deadlines()
+        self._stop()
         self._append((*before, event), closes=True)
         self._tell(event)
 
@@ -208,19 +284,24 @@ class Producer:
             Ended(
                 outcome=event.code if isinstance(event, StreamError) else event.reason,
                 failed=isinstance(event, StreamError),
-                route=self._source.route,
+                route=self._source.route or self._route,
                 cause=self._cause,
                 input_tokens=None if usage is None else usage.input_tokens,
                 output_tokens=None if usage is None else usage.output_tokens,
                 first_token_s=None if self._first_at is None else self._first_at - self._asked_at,
                 total_s=time.monotonic() - self._asked_at,
                 overhead_s=self._overhead,
-                repairs=0,
-                tries=self._source.tries,
+                repairs=self._repairs,
+                tries=(*self._tries, *self._source.tries),
             )
         )
 
-    def _stop_deadlines(self) -> None:
+    def _stop(self) -> None:
+        """Nothing more is awaited."""
+        self.ended = True
+        if self._repair is not None:
+            self._repair.cancel()
+            self._repair = None
         if self._deadlines is not None:
             self._deadlines.stop()
             self._deadlines = None  # it calls us: kept, it would be a circle
@@ -229,71 +310,24 @@ class Producer:
         def since(at: float | None) -> float | None:
             return None if at is None else round((at - self._asked_at) * 1000, 2)
 
-        connected_at = self._source.connected_at
         return Timing(
             queue=round((self._began_at - self._asked_at) * 1000, 2),
-            connect=since(connected_at),
+            connect=since(self._connected()),
             first_token=since(self._first_at),
             total=round((time.monotonic() - self._asked_at) * 1000, 2),
             overhead=round(self._overhead * 1000, 3),
-            attempts=self._source.attempts,
-            route=self._source.route or UNSET,
-            tried=tuple(self._source.tried) or UNSET,
+            attempts=self._attempts + self._source.attempts,
+            route=self._source.route or self._route or UNSET,
+            tried=(*self._tried, *self._source.tried) or UNSET,
         )
-
-    # the log
-
-    def _append(self, events: Sequence[Event], *, closes: bool) -> None:
-        if len(events) == 1:
-            data = encode(events[0])
-            payloads = [data]
-        else:
-            payloads = [encode(event) for event in events]
-            data = b"\n".join(payloads)
-        self._room -= len(data)
-        if self._room < 0 and not closes:
-            self._fail(HeadwaterError("too_large", "The response is longer than a stream may be."))
-            return
-        prev = self._position
-        first = last = Position(prev.epoch, prev.seq + 1)
-        if len(events) > 1:
-            last = Position(prev.epoch, prev.seq + len(events))
-        self._position = last
-        batch = Batch(first, last, events, payloads, closes)
-        before = prev if prev.seq else START
-        result = self._store.append(self._stream, before, last, data, closes, self._appended)
-        if result == "ok":
-            self._feed.publish(batch)
-        else:
-            self._wait(batch, len(data))
-            if result is not None:
-                self._appended(result)
-
-    def _wait(self, batch: Batch, size: int) -> None:
-        self._pending.append((batch, size))
-        self._pending_bytes += size
-        if self._pending_bytes > _MAX_PENDING and not self.ended:
-            self._unstored("failed")
-
-    def _appended(self, result: Appended) -> None:
-        """What the store says of the append that has waited longest."""
-        batch, size = self._pending.popleft()
-        self._pending_bytes -= size
-        if self._feed.ended:
-            return
-        if result in ("ok", "duplicate"):
-            self._feed.publish(batch)
-        else:
-            self._unstored(result)
 
     def _unstored(self, result: Appended) -> None:
         log.error("stream %s: the store answered %s to an append", self._stream, result)
         if result in ("fenced", "closed"):  # another process has it now, and its readers should
             self.abandon()
             return
-        self.ended = True
+        self._stop()
         self._source.cancel()
-        self._stop_deadlines()
         error = StorageError("storage_failed", "The log cannot be written.")
         self.unlogged = self._error(error)
         self._feed.fail(self.unlogged)

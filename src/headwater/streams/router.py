@@ -31,11 +31,16 @@ class Router:
         self._hedging: dict[str, Hedging] = {}
 
     def source(
-        self, candidates: Sequence[Candidate], name: str, hedge: HedgeSettings | None = None
+        self,
+        candidates: Sequence[Candidate],
+        name: str,
+        hedge: HedgeSettings | None = None,
+        asked: str | None = None,
     ) -> RoutedSource:
         """The candidates as one source; times to the first token are kept under `name`.
 
-        Raises the first candidate's `HeadwaterError` when all of them refuse the request.
+        `asked` is the first choice, where that is not the first candidate. Raises the first
+        candidate's `HeadwaterError` when all of them refuse the request.
         """
         ordered, breakers = self._ordered(candidates)
         refusals: dict[str, HeadwaterError] = {}
@@ -46,13 +51,23 @@ class Router:
                 refusals[candidate.route] = error
             else:
                 hedging = self._hedging_of(name, hedge) if hedge is not None else None
-                asked = candidates[0].route
+                asked = asked or candidates[0].route
                 left = ordered[at:]
                 refused = [Tried(route, error.code) for route, error in refusals.items()]
                 return RoutedSource(
                     left, first, asked, self._limits, self._retries, breakers, hedging, refused
                 )
         raise refusals[candidates[0].route]
+
+    def ended(self, route: str, error: HeadwaterError | None) -> None:
+        """An answer of `route` has ended, after its first token."""
+        breaker = self._breakers.get(route)
+        if breaker is None:
+            return
+        if error is None:
+            breaker.finished()
+        elif error.retryable:
+            breaker.broke(asyncio.get_running_loop().time())
 
     def _ordered(
         self, candidates: Sequence[Candidate]

@@ -65,6 +65,13 @@ class Stream(Live):
         for node in silent:
             self.note("left", node)
 
+    def await_readers(self) -> None:
+        """Its process is a new one: until its readers can have come, do as if there were some."""
+        policy = self._on_disconnect
+        if policy != "continue":
+            grace = PRESENCE_S if policy == "cancel" else max(float(policy), PRESENCE_S)
+            self._grace = asyncio.get_running_loop().call_later(grace, self._readers_changed)
+
     def _wake(self, _: Batch) -> None:
         for node in self._elsewhere:
             self._store.send(node, "wake", self.id)

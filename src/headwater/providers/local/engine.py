@@ -34,6 +34,9 @@ MAX_THREADS: Final = 4
 START_S: Final = 30.0
 #: Seconds the child has to end by itself before it is killed.
 STOP_S: Final = 2.0
+#: Seconds in which a child that is dying is gone. One that breaks off for another reason costs
+#: whoever goes on from there as much.
+DOUBT_S: Final = 0.3
 #: At most this many starts in so many seconds: a child that dies at once is not started for ever.
 STARTS: Final = 5
 STARTS_S: Final = 60.0
@@ -86,8 +89,10 @@ class Engine:
         process = self._process
         return process.pid if process and process.returncode is None else None
 
-    async def base_url(self) -> str:
+    async def base_url(self, *, doubted: bool = False) -> str:
         """Return `http://127.0.0.1:PORT/v1`, with the child up; start it if it is not.
+
+        `doubted`: it has just broken off an answer, and may be about to be gone.
 
         Callers at the same time share one start, and one of them leaving does not stop it. Raises
         UnavailableError when weights or `xllamacpp` are missing or the engine is closed, and
@@ -95,6 +100,10 @@ class Engine:
         """
         if self._closed:
             raise _closed()
+        if doubted and self._process is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DOUBT_S):
+                    await self._process.wait()
         if self._start is None or self._is_over(self._start):
             self._start = asyncio.create_task(self._launch())
             # Its callers may all have left by the time it fails.

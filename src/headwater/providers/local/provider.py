@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import structs
 
-from headwater.generation import GenerationRequest
+from headwater.generation import GenerationRequest, Said
 from headwater.providers.base import Dialect, ProviderSource
 from headwater.providers.http import Client, Deferred, HttpProvider
 from headwater.providers.local.engine import Engine
@@ -20,22 +20,28 @@ class LocalProvider:
     """Starts `engine` when it is first asked; its model speaks `dialect`."""
 
     name = "local"
+    continues = True
 
     def __init__(self, engine: Engine, dialect: Dialect, client: Client) -> None:
         self._engine = engine
         self._dialect = dialect
         self._client = client
 
-    def source(self, request: GenerationRequest, model: str) -> ProviderSource:
+    def source(
+        self, request: GenerationRequest, model: str, said: Said | None = None
+    ) -> ProviderSource:
         if not _CAPS & request.options.keys():
             options = {**request.options, "max_tokens": DEFAULT_TOKENS}
             request = structs.replace(request, options=options)
 
         async def make() -> ProviderSource:
-            base_url = await self._engine.base_url()
+            # An answer that broke off may mean that the child is dying: its port outlives it.
+            base_url = await self._engine.base_url(doubted=said is not None)
             key = self._engine.api_key
-            provider = HttpProvider(self.name, self._dialect, base_url, key, self._client)
-            return provider.source(request, model)
+            provider = HttpProvider(
+                self.name, self._dialect, base_url, key, self._client, continues=True
+            )
+            return provider.source(request, model, said)
 
         return Deferred(make)
 

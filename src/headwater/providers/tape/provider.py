@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headwater.errors import ConfigurationError, RequestError, UnavailableError
-from headwater.generation import GenerationRequest
+from headwater.generation import GenerationRequest, Said
 from headwater.providers.tape.file import Line
 from headwater.providers.tape.folder import held, names, nearest
 from headwater.providers.tape.playing import WrongOption, from_query
@@ -19,12 +19,18 @@ from headwater.providers.tape.source import TapeSource
 class TapeProvider:
     """Plays the tapes of `folder`, by models such as `story` and `story?speed=4&cut=30`."""
 
+    continues = False
+
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self._folder = folder
 
-    def source(self, request: GenerationRequest, model: str) -> TapeSource:
+    def source(
+        self, request: GenerationRequest, model: str, said: Said | None = None
+    ) -> TapeSource:
         """A playing that has not begun; `RequestError` for no such tape or a wrong option."""
+        if said is not None:
+            raise RequestError("A tape cannot go on from a given text.")
         tape, _, query = model.partition("?")
         lines = self._lines(tape)
         try:

@@ -20,6 +20,7 @@ if epoch == ARGV[1] and not closed and (tail and tail[1] or '0-0') == ARGV[2] th
   end
   if ARGV[5] ~= '' then
     redis.call('HSET', KEYS[1], 'closed', '1')
+    redis.call('HDEL', KEYS[1], 'plan')
     redis.call('PEXPIRE', KEYS[1], ARGV[5])
     redis.call('PEXPIRE', KEYS[2], ARGV[5])
   end

@@ -2,7 +2,7 @@
 
 ::
 
-    hw:{STREAM}         hash: record, node, epoch, closed, attempt
+    hw:{STREAM}         hash: record, node, epoch, closed, attempt, plan
     hw:{STREAM}:log     Redis Stream: an entry under its position, its bytes in the field d
     hw:node:NODE        there while the node's lease lasts
     hw:nodes            set: every node that may have left open streams

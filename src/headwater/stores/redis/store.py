@@ -84,12 +84,14 @@ class RedisStore:
             await self.aclose()
             raise
 
-    async def create(self, record: Record) -> None:
+    async def create(self, record: Record, plan: bytes | None = None) -> None:
         stream, index = record.stream, self._index
         data = msgspec.json.encode(record)
         # The stream first: a name in a list without its stream would be tidied away.
         commands = [
-            call(scripts.CREATE, stream_keys(stream), data, self.node, self._running_ms),
+            call(
+                scripts.CREATE, stream_keys(stream), data, self.node, self._running_ms, plan or b""
+            ),
             *self._own(stream),
             *index.put(principal_key(record.principal), stream),
         ]
@@ -123,6 +125,10 @@ class RedisStore:
     async def record(self, stream: str) -> Record | None:
         [reply] = await self._client.ask(("HMGET", stream_keys(stream)[0], "record", "node"))
         return read_record(*reply)
+
+    async def plan(self, stream: str) -> bytes | None:
+        [plan] = await self._client.ask(("HGET", stream_keys(stream)[0], "plan"))
+        return bytes(plan) if plan is not None else None
 
     async def tail(self, stream: str) -> Tail | None:
         [reply] = await self._client.ask(call(scripts.TAIL, stream_keys(stream)))

@@ -20,6 +20,13 @@ CREATE INDEX IF NOT EXISTS streams_by_label ON streams (label, number) WHERE lab
 CREATE INDEX IF NOT EXISTS streams_open ON streams (node) WHERE expires IS NULL;
 CREATE INDEX IF NOT EXISTS streams_ended ON streams (expires) WHERE expires IS NOT NULL;
 
+-- What another process needs to go on with an open stream: apart, since few have it, and it goes
+-- when the stream has ended.
+CREATE TABLE IF NOT EXISTS plans (
+    number INTEGER PRIMARY KEY,
+    plan   BLOB NOT NULL
+);
+
 -- The tail of a log is its last row: finding it and appending behind it touch one page.
 CREATE TABLE IF NOT EXISTS entries (
     number INTEGER NOT NULL,

@@ -65,13 +65,18 @@ def prepare(connection: sqlite3.Connection, schema: str, boot: str, ttl_s: float
     connection.execute("COMMIT")
 
 
-def create(connection: sqlite3.Connection, record: Record, node: str) -> int:
-    """The row of a stream, open, in epoch 1; its number."""
+def create(
+    connection: sqlite3.Connection, record: Record, node: str, plan: bytes | None = None
+) -> int:
+    """The row of a stream, open, in epoch 1, and its plan where it has one; its number."""
     inserted = connection.execute(
         "INSERT INTO streams (stream, principal, label, record, node) VALUES (?, ?, ?, ?, ?)",
         (record.stream, record.principal, record.label, _encode(record), node),
     )
-    return inserted.lastrowid or 0
+    number = inserted.lastrowid or 0
+    if plan is not None:
+        connection.execute("INSERT INTO plans VALUES (?, ?)", (number, plan))
+    return number
 
 
 def append(
@@ -98,6 +103,7 @@ def append(
         connection.execute(
             "UPDATE streams SET expires = ? WHERE stream = ?", (time.monotonic() + ends_in, stream)
         )
+        connection.execute("DELETE FROM plans WHERE number = ?", (number,))
     return "ok"
 
 
@@ -182,6 +188,14 @@ def record(connection: sqlite3.Connection, stream: str) -> Record | None:
     """`Store.record`."""
     row = connection.execute(f"{_RECORD} AND stream = ?", (time.monotonic(), stream)).fetchone()
     return _record(*row) if row is not None else None
+
+
+def plan(connection: sqlite3.Connection, stream: str) -> bytes | None:
+    """`Store.plan`."""
+    row = connection.execute(
+        "SELECT plan FROM plans NATURAL JOIN streams WHERE stream = ?", (stream,)
+    ).fetchone()
+    return row[0] if row is not None else None
 
 
 def of_principal(

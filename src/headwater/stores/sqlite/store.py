@@ -65,8 +65,10 @@ class SqliteStore:
         self._commits = Commits(self._writer, self._here)
         await self.beat()
 
-    async def create(self, record: Record) -> None:
-        number = await self._commits.run(partial(sql.create, record=record, node=self.node))
+    async def create(self, record: Record, plan: bytes | None = None) -> None:
+        number = await self._commits.run(
+            partial(sql.create, record=record, node=self.node, plan=plan)
+        )
         self._numbers[record.stream] = number
 
     def append(
@@ -94,6 +96,9 @@ class SqliteStore:
 
     async def record(self, stream: str) -> Record | None:
         return await self._reader.run(partial(sql.record, stream=stream))
+
+    async def plan(self, stream: str) -> bytes | None:
+        return await self._reader.run(partial(sql.plan, stream=stream))
 
     async def tail(self, stream: str) -> Tail | None:
         return await self._reader.run(partial(sql.tail, stream=stream))
