@@ -435,7 +435,7 @@ def test_what_is_no_question_is_told_where_it_is_asked(value: Any) -> None:
 @every_wire
 def test_errors_before_the_head_are_statuses(w: World, wire: str) -> None:
     """In the wires whose head waits; in the others they are in the stream."""
-    limited = reply(429, {}, [("Retry-After", "3")])
+    limited = reply(429, {}, [("Retry-After", "30")])  # longer than anybody waits here
     for answer, status, code in (
         (limited, 429, "rate_limited"),
         (reply(401, {}), 502, "upstream_error"),
@@ -446,7 +446,7 @@ def test_errors_before_the_head_are_statuses(w: World, wire: str) -> None:
         if wire in WAITING:
             assert reader.head.status == status
             assert_refused(wire, body, code)
-            assert reader.head.headers.get("retry-after") == ("3" if answer is limited else None)
+            assert reader.head.headers.get("retry-after") == ("30" if answer is limited else None)
         else:
             assert reader.head.status == 200
             assert outcome(wire, body) == is_error(wire, code)
@@ -474,7 +474,7 @@ def test_owner(w: World, mount: str) -> None:
     body = {"messages": [{"role": "user", "content": w.plan(chat(["a"]))}]}
     for path in PATHS.values():
         answer = ask(w.port, mount + path, body)
-        assert (answer.status, answer.error["code"]) == (401, "unauthorized")
+        assert answer.status == 401
     mine = ask(w.port, f"{mount}/v1/streams", body, me).headers["headwater-stream"]
     path = f"{mount}/v1/streams/{mine}"
     assert ask(w.port, path, headers=me).status == 200

@@ -52,6 +52,8 @@ class Response:
         self._socket.close()
 
     def _parts(self) -> Iterator[bytes]:
+        if self.head.status == 204:
+            return
         if self.head.headers.get("transfer-encoding") == "chunked":
             while size := int(self._until(b"\r\n"), 16):
                 while size:

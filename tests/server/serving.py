@@ -182,7 +182,11 @@ class Reader:
         return self.body
 
     def rest(self) -> bytes:
-        self.body = b"".join([self.body, *self._parts])
+        parts = [self.body]
+        try:
+            parts.extend(self._parts)
+        finally:  # what came before a cut is there
+            self.body = b"".join(parts)
         return self.body
 
     def leave(self) -> float:

@@ -200,7 +200,7 @@ def test_a_wire_that_raises_cuts_its_own_readers_alone(
     [
         ('[store]\nurl = "gone://"\n', "'gone' of the package broken-plugin cannot be used"),
         ('[store]\nurl = "nowhere://"\n', "'nowhere' is no store here; use one of memory, sqlite, redis, gone, scratch"),
-        ('[providers.x]\nbase_url = "http://h"\nwire = "telepromter"\n', "headwater.toml:3: \"wire\" in [providers.x] must be one of openai, responses, anthropic, gemini, ollama, nothing, teleprompter"),
+        ('[providers.x]\nbase_url = "http://h"\nwire = "telepromter"\n', "headwater.toml:3: \"wire\" in [providers.x] must be one of openai, responses, anthropic, gemini, ollama, tape, nothing, teleprompter"),
     ],
 )  # fmt: skip
 def test_a_setting_that_names_what_is_not_there(
