@@ -6,8 +6,16 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +28,21 @@ from headwater.models import ModelInfo
 from headwater.observe import logs, observer_of_process
 from headwater.providers.base import Source
 from headwater.providers.iterator import Spawn, iterator_source
-from headwater.runtime import Runtime, store_opener, wire_named
+from headwater.providers.pushed import PushedSource
+from headwater.runtime import OWN_MODEL, Runtime, store_opener, wire_named
 from headwater.settings import Settings, check_exposure, load
+from headwater.signals import drain_on_sigterm
+from headwater.streams import Stream
+from headwater.streams.ending import OnEnd, Told
+from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect
 from headwater.wires.requests import chat_request
+from headwater.writer import Begun
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from headwater.adapters.response import StreamResponse
+    from headwater.adapters.response import ResumeResponse, StreamResponse
     from headwater.server.auth import Owner
 
 
@@ -37,7 +51,10 @@ class Headwater:
 
     Reads `headwater.toml` and the environment as the server does; keywords mirror the flags of
     `headwater serve` and beat both. `owner` names the principal of a request, for the routes that
-    resume and stop. Made at import: it starts nothing until it is used, and is right after a fork.
+    resume and stop. `on_end` is told of every stream that ends in this process, once, whoever still
+    reads it, those that a dead process left included. `signals`: SIGTERM begins the drain, before
+    the host's own handling of it. Made at import: it starts nothing until it is used, and is right
+    after a fork.
 
     Raises `ConfigurationError` for settings that are wrong.
     """
@@ -52,6 +69,8 @@ class Headwater:
         port: int | None = None,
         workers: int | None = None,
         owner: Owner | None = None,
+        on_end: OnEnd | None = None,
+        signals: bool = False,
     ) -> None:
         flags = {
             "server.upstream": upstream,
@@ -62,6 +81,8 @@ class Headwater:
         }
         self.settings: Settings = load(flags, config=Path(config) if config else None)
         self.owner = owner
+        self._on_end = on_end
+        self._signals = signals
         self._runtimes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = (
             weakref.WeakKeyDictionary()
         )
@@ -79,8 +100,12 @@ class Headwater:
         runtime = self._runtimes.get(loop)
         if runtime is None:
             runtime = self._runtimes[loop] = Runtime(
-                self.settings, observer=observer_of_process(metered=self._metered)
+                self.settings,
+                observer=observer_of_process(metered=self._metered),
+                on_end=None if self._on_end is None else Told(self._on_end, self._spawner()),
             )
+            if self._signals:
+                drain_on_sigterm(loop, runtime.hub, self.settings.server.drain_s)
         return runtime
 
     def bridge(self) -> Bridge:
@@ -111,14 +136,18 @@ class Headwater:
         wire: str = "plain",
         owner: str | None = None,
         on_disconnect: OnDisconnect | None = None,
+        on_end: OnEnd | None = None,
+        transform: Transforms | Change | None = None,
+        metadata: Mapping[str, str] | None = None,
         **options: Any,
     ) -> StreamResponse:
         """A Starlette response that streams the answer to `x`, or what the generator `x` yields.
 
         `wire` is the wire it is spoken in; `owner` the principal who may resume and stop it;
         `on_disconnect` what happens when nobody reads ("cancel", "continue", or seconds), by
-        default what suits the wire; `options` are sampling parameters. Errors known before the head
-        is sent become statuses.
+        default what suits the wire; `on_end` is given the whole answer, once, whoever still reads
+        it; `transform` changes its text (`headwater.transforms`); `metadata` is kept with it;
+        `options` are sampling parameters. Errors known before the head is sent become statuses.
         """
         from headwater.adapters.response import StreamResponse
         from headwater.streams import Opened
@@ -132,10 +161,57 @@ class Headwater:
                 asked,
                 principal=owner,
                 on_disconnect=spoken.on_disconnect if on_disconnect is None else on_disconnect,
+                told=None if on_end is None else Told(on_end),
+                metadata=metadata,
+                transform=transform,
             )
             return Opened(runtime.hub, stream.record, stream)
 
         return StreamResponse(begin, spoken)
+
+    def resume(
+        self, stream: str, *, wire: str = "plain", owner: str | None = None
+    ) -> ResumeResponse:
+        """A Starlette response that reads a stream that was begun before, wherever it is written.
+
+        From its start, or behind the request's `Last-Event-ID` or `?after=`; a status where it is
+        not the owner's, or has no such position.
+        """
+        from headwater.adapters.response import ResumeResponse
+
+        return ResumeResponse(self.runtime, stream, wire_named(wire), owner)
+
+    async def stop(self, stream: str, *, owner: str | None = None) -> None:
+        """Stop a stream, wherever it is written. `RequestError` when the owner has none such."""
+        await self.runtime().hub.stop(stream, owner)
+
+    def start(
+        self,
+        *,
+        model: str = OWN_MODEL,
+        owner: str | None = None,
+        on_disconnect: OnDisconnect = "continue",
+        on_end: OnEnd | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Begun:
+        """A stream to write piece by piece, in any process: `async with hw.start() as s`.
+
+        `await s.text(…)` writes, `s.id` is what readers need; `with` does the same where there is
+        no event loop. For readers in another process the store must be shared.
+        """
+
+        async def begin(source: PushedSource) -> Stream:
+            return await self.runtime().hub.start(
+                source,
+                model=model,
+                principal=owner,
+                on_disconnect=on_disconnect,
+                timed="never",
+                told=None if on_end is None else Told(on_end),
+                metadata=metadata,
+            )
+
+        return Begun(begin, self.bridge)
 
     async def stream(
         self, x: Question, *, model: str | None = None, **options: Any
@@ -144,10 +220,37 @@ class Headwater:
 
         Leaving the loop cancels the upstream.
         """
-        asked = self.asked(x, model, options)
+        events = self._events(self.asked(x, model, options))
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    def stream_sync(
+        self, x: Question, *, model: str | None = None, **options: Any
+    ) -> Iterator[ev.Event]:
+        """The same from a thread or greenlet: blocks for each event."""
+        bridge = self.bridge()
+        events = self._events(self.asked(x, model, options, bridge.host.spawner()))
+        try:
+            while (event := bridge.call(lambda: _next(events))) is not None:
+                yield event
+        finally:
+            bridge.call(events.aclose)
+
+    async def _events(self, asked: GenerationRequest | Source) -> AsyncGenerator[ev.Event, None]:
         stream = await self.runtime().generate(asked, principal=None, on_disconnect="cancel")
-        async for event in stream.events():
-            yield event
+        async with aclosing(stream.events()) as events:
+            async for event in events:
+                yield event
+
+    async def drain(self, deadline_s: float | None = None) -> None:
+        """Take no new streams, and return when those that run have ended, or at the deadline.
+
+        At the deadline (`server.drain_s`) what still runs is left to other processes, where the
+        store is shared; in memory it ends `interrupted`.
+        """
+        wanted = self.settings.server.drain_s if deadline_s is None else deadline_s
+        await self.runtime().hub.drain(wanted)
 
     async def models(self) -> list[ModelInfo]:
         """Every model that can be named, those that can be used now marked so."""
@@ -157,6 +260,12 @@ class Headwater:
         """Stop what serves the running event loop."""
         with suppress(KeyError):
             await self._runtimes.pop(asyncio.get_running_loop()).aclose()
+
+    def _spawner(self) -> Spawn | None:
+        """How a plain `on_end` is run beside the loop that runs now."""
+        if self._bridge is None or self._bridge[1].loop is not asyncio.get_running_loop():
+            return None
+        return self._bridge[1].spawn
 
     def _app(self, *, served: bool) -> ASGIApp:
         from headwater.server.app import create_app
@@ -179,6 +288,10 @@ class Headwater:
         if model is not None or options:
             raise RequestError("A generator of one's own takes no model and no options.")
         return iterator_source(x, spawn)
+
+
+async def _next(events: AsyncIterator[ev.Event]) -> ev.Event | None:
+    return await anext(events, None)
 
 
 def _is_generator(x: object) -> bool:

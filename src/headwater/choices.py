@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -46,8 +47,10 @@ class Choice(msgspec.Struct, frozen=True):
         ]
         return self.router.source(candidates, self.name, self.hedge)
 
-    def recovery(self, request: GenerationRequest) -> Recovery:
-        """What happens when an answer to it breaks off."""
+    def recovery(
+        self, request: GenerationRequest, wrap: Callable[[Source], Source] | None = None
+    ) -> Recovery:
+        """What happens when an answer to it breaks off; `wrap` is put around whoever goes on."""
         ways = [way for way in self.ways if way.provider.continues]
 
         def candidates(said: Said) -> list[Candidate]:
@@ -56,4 +59,6 @@ class Choice(msgspec.Struct, frozen=True):
                 for way in ways
             ]
 
-        return Recovery(self.router, self.name, self.route, request, candidates if ways else None)
+        return Recovery(
+            self.router, self.name, self.route, request, candidates if ways else None, wrap
+        )

@@ -7,7 +7,8 @@
     ├── RequestError                the caller's request cannot be served as it is (4xx)
     ├── UpstreamError               the provider failed, refused or was cut (502, 504)
     ├── UnavailableError            we cannot take the work now (503)
-    └── StorageError                what could not be stored was not delivered
+    ├── StorageError                what could not be stored was not delivered
+    └── StoppedError                nobody wants the rest of what is being written
 
 Errors of other libraries are translated into this tree where that library is called, and nowhere
 else. A message is safe to show to a caller: it holds no key, no prompt and no upstream body.
@@ -107,3 +108,10 @@ class UnavailableError(HeadwaterError):
 
 class StorageError(HeadwaterError):
     """The log could not be written or read."""
+
+
+class StoppedError(HeadwaterError):
+    """Whoever writes a stream may leave off: it was stopped, or nobody reads it any more."""
+
+    def __init__(self) -> None:
+        super().__init__("interrupted", "The stream was stopped.")

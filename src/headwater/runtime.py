@@ -16,12 +16,15 @@ from headwater.generation import GenerationRequest
 from headwater.models import Models
 from headwater.observe import Observer
 from headwater.providers.base import Source
+from headwater.providers.transformed import Transformed
 from headwater.settings import Settings
 from headwater.stores.base import Record, Store
 from headwater.stores.memory import MemoryStore
 from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, Stream
+from headwater.streams.ending import Told
 from headwater.streams.recovery import Recovery, read_plan
+from headwater.transforms import Change, Transforms, made
 from headwater.upstream import Pool
 from headwater.wires.agui import WIRE as AGUI
 from headwater.wires.anthropic import WIRE as ANTHROPIC
@@ -101,12 +104,13 @@ class Runtime:
         settings: Settings,
         environ: Mapping[str, str] | None = None,
         observer: Observer | None = None,
+        on_end: Told | None = None,
     ) -> None:
         self.settings = settings
         self.pool = Pool(connect_s=settings.timeouts.connect_s)
         self.models = Models(settings, self.pool, environ)
         self.store = store_opener(settings)()
-        self.hub = Hub(settings, self.store, self._recover, observer)
+        self.hub = Hub(settings, self.store, self._recover, observer, on_end)
 
     async def generate(
         self,
@@ -118,11 +122,14 @@ class Runtime:
         spoken: tuple[str, tuple[Any, ...]] | None = None,
         label: str | None = None,
         stream_id: str | None = None,
+        told: Told | None = None,
+        metadata: Mapping[str, str] | None = None,
+        transform: Transforms | Change | None = None,
     ) -> Stream:
         """Begin a stream, from a provider or from a source of the user's own."""
         if not isinstance(asked, GenerationRequest):
             return await self.hub.start(
-                asked,
+                asked if transform is None else _transformed(asked, transform),
                 model=OWN_MODEL,
                 principal=principal,
                 on_disconnect=on_disconnect,
@@ -130,11 +137,14 @@ class Runtime:
                 spoken=spoken,
                 label=label,
                 stream_id=stream_id,
+                told=told,
+                metadata=metadata,
                 timed="never",  # the deadlines are for upstreams; an agent may work for an hour
             )
         choice = await self.models.resolve(asked.model)
+        wrap = None if transform is None else partial(_transformed, transform=transform)
         return await self.hub.start(
-            choice.source(asked),
+            choice.source(asked) if wrap is None else wrap(choice.source(asked)),
             model=choice.name,
             principal=principal,
             on_disconnect=on_disconnect,
@@ -144,7 +154,9 @@ class Runtime:
             label=label,
             stream_id=stream_id,
             timed="once begun",
-            recovery=choice.recovery(asked),
+            recovery=choice.recovery(asked, wrap),
+            told=told,
+            metadata=metadata,
         )
 
     async def _recover(self, record: Record, plan: bytes) -> tuple[Recovery, OnDisconnect]:
@@ -162,3 +174,7 @@ class Runtime:
         await self.models.aclose()
         await self.pool.aclose()
         await self.store.aclose()
+
+
+def _transformed(source: Source, transform: Transforms | Change) -> Source:
+    return Transformed(source, made(transform))

@@ -29,10 +29,16 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Snapshot:
-    """A fold over the events of a log; `position` is that of the last event folded."""
+    """A fold over the events of a log; `position` is that of the last event folded.
+
+    What `on_end` is given, too: `text`, `reasoning`, `tool_calls`, `usage`, `timing`, `reason` or
+    `error`, the `owner` and the `metadata` of the stream.
+    """
 
     def __init__(self) -> None:
         self.stream = ""
+        self.owner: str | None = None
+        self.metadata: dict[str, str] = {}
         self.route: str | None = None
         self.position = START
         self.model = ""
@@ -65,6 +71,21 @@ class Snapshot:
     def refusal(self) -> str:
         return "".join(self._refusal)
 
+    def know(
+        self,
+        stream: str,
+        model: str,
+        route: str | None,
+        owner: str | None,
+        metadata: dict[str, str] | None,
+    ) -> None:
+        """Take in what is known of the stream besides its log."""
+        self.stream = self.stream or stream
+        self.model = self.model or model
+        self.route = self.route or route
+        self.owner = owner
+        self.metadata = metadata or {}
+
     def describe(self) -> dict[str, Any]:
         """The state of the stream as `GET /v1/streams/{id}` shows it to a reader of JSON."""
         return {
@@ -79,6 +100,7 @@ class Snapshot:
             "timing": self.timing,
             "error": self.error,
             "repairs": self.repairs,
+            "metadata": self.metadata,
             "position": str(self.position),
         }
 

@@ -136,6 +136,8 @@ class Bridge:
 
     def __init__(self) -> None:
         self.host = host()
+        #: Runs code as the host runs it: made here, in the host.
+        self.spawn = self.host.spawner()
         self.loop = self._make_loop()
         self.host.start_thread(self.loop.run_forever)
 

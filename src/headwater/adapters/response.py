@@ -7,14 +7,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import msgspec
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from headwater.adapters.asgi import deliver, disconnected
 from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
-from headwater.adapters.reading import Reading
+from headwater.adapters.reading import Reading, find
 from headwater.errors import HeadwaterError
 from headwater.position import START, Position
+from headwater.runtime import Runtime
 from headwater.streams import Opened
 from headwater.wires.base import Wire
 
@@ -93,6 +95,36 @@ class StreamResponse(Response):
         if self._wire.waits_for_first and self._after == START:
             await _unless(gone, opened.before_head(self._wire))
         return None
+
+
+class ResumeResponse(Response):
+    """Reads a stream that was begun before, from where the request says."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, runtime: Callable[[], Runtime], stream: str, wire: Wire, owner: str | None
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self.init_headers(stream_headers(wire))
+        self._runtime = runtime
+        self._stream = stream
+        self._wire = wire
+        self._owner = owner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        query = {"wire": self._wire.name, **request.query_params}
+        try:
+            reading = await find(
+                self._runtime(), self._stream, self._owner, headers=request.headers, query=query
+            )
+            answer = reading_response(reading)
+        except HeadwaterError as error:
+            request_id = scope.get(REQUEST_ID) or make_request_id()
+            answer = error_response(self._wire, error, request_id)
+        await answer(scope, receive, send)
 
 
 async def _unless(gone: asyncio.Future[None], wanted: Coroutine[Any, Any, T]) -> T | None:

@@ -33,7 +33,7 @@ class Record(msgspec.Struct, frozen=True):
 
     `spoken` is the wire that the stream was begun in and its options: a resume in that wire wants
     the same ones. `node` is the process that owns the stream; `label` something that it can be
-    found again by; `schema` the version of the events in its log.
+    found again by; `schema` the version of the events in its log; `metadata` the app's own.
     """
 
     stream: str
@@ -45,6 +45,7 @@ class Record(msgspec.Struct, frozen=True):
     node: str = ""
     label: str | None = None
     schema: int = 1
+    metadata: dict[str, str] | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

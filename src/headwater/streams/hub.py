@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import structs
@@ -19,6 +19,7 @@ from headwater.providers.base import Source
 from headwater.settings import Settings, TimeoutSettings
 from headwater.snapshot import Snapshot
 from headwater.stores.base import Note, Record, Store, Tail
+from headwater.streams.ending import Endings, Told
 from headwater.streams.leases import Leases, broken_off
 from headwater.streams.live import Live, fold_log
 from headwater.streams.producer import Producer
@@ -49,7 +50,8 @@ _ASK_AGAIN_S: Final = 0.5
 class Hub:
     """Knows the streams of one store. Belongs to one event loop.
 
-    `recover` says who goes on with the stream of another process, by its record and its plan.
+    `recover` says who goes on with the stream of another process, by its record and its plan;
+    `on_end` is told of every stream that ends here.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Hub:
         store: Store,
         recover: Recover | None = None,
         observer: Observer | None = None,
+        on_end: Told | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -68,7 +71,10 @@ class Hub:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._recover = recover
-        self._leases = Leases(store, settings.store.lease_s, self._tick, self._take_on)
+        self._endings = Endings(self.snapshot, on_end)
+        self._leases = Leases(
+            store, settings.store.lease_s, self._tick, self._take_on, self._endings.tell
+        )
         self._turns = asyncio.Semaphore(_REPLAYS)
         self._opening: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -109,13 +115,15 @@ class Hub:
         stream_id: str | None = None,
         timed: Timed = "always",
         recovery: Recovery | None = None,
+        told: Told | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> Stream:
         """Begin a generation; it writes its log whoever reads it.
 
         `asked_at` is `time.monotonic()` when the request arrived; `spoken` the wire that it was
         asked in, with its options; `label` something to find the stream again by; `stream_id` an id
         of `new_id`; `timed` says which deadlines may end it, `recovery` who goes on when the source
-        breaks off.
+        breaks off; `told` is told of its end; `metadata` is the app's, and kept with it.
         `UnavailableError` when this process is at its limit or on its way out.
         """
         self._admit()
@@ -131,8 +139,9 @@ class Hub:
             self.store.node,
             label,
             ev.SCHEMA_VERSION,
+            dict(metadata) if metadata else None,
         )
-        stream = Stream(record, on_disconnect, self.store, self.forget)
+        stream = Stream(record, on_disconnect, self.store, self.forget, told)
         watch = self.observer.stream(record.stream, model, route, spoken and spoken[0])
         stream.producer = Producer(
             record.stream,
@@ -154,6 +163,7 @@ class Hub:
             await self.store.create(record, plan)
         except BaseException:
             watch.abandoned()
+            stream.producer.left = True
             self.forget(stream)
             raise
         stream.producer.start(ev.StreamStart(record.stream, model, record.created))
@@ -266,7 +276,7 @@ class Hub:
     async def snapshot(self, record: Record) -> Snapshot:
         """What the log says so far."""
         snapshot = await fold_log(self.store, record.stream)
-        snapshot.route = snapshot.route or record.route
+        snapshot.know(record.stream, record.model, record.route, record.principal, record.metadata)
         return snapshot
 
     async def stop(self, stream: str, principal: str | None) -> None:
@@ -315,6 +325,7 @@ class Hub:
                     stream.producer.abandon()
                 else:
                     stream.producer.interrupt("The server was stopped before the answer was whole.")
+        await self._endings.settled()
 
     async def aclose(self) -> None:
         """End or leave what still runs, and give the lease back."""
@@ -330,6 +341,8 @@ class Hub:
         self._streams.pop(stream.id, None)
         if stream.producer.unlogged is not None and self.store.shared:
             self._leases.unended[stream.id] = stream.producer.unlogged
+        if not stream.producer.left:
+            self._endings.tell(stream.record, stream.told, stream.producer.unlogged)
         if not self._streams:
             self._quiet.set()
 

@@ -39,9 +39,9 @@ class Leases:
     """Beats for this process, and sweeps up after others. A lease lasts `lease_s`.
 
     `on_tick` is called at every round with the loop's time. `take_on` is given each stream that was
-    taken over, with the end of its log, and says whether it goes on. `unended` are streams of this
-    process whose log could not take their end, with the end that they owe. Not `sweeping`, it
-    leaves the streams of the dead to processes that stay.
+    taken over, with the end of its log, and says whether it goes on; `tell` those that end here.
+    `unended` are streams of this process whose log could not take their end, with the end that they
+    owe. Not `sweeping`, it leaves the streams of the dead to processes that stay.
     """
 
     def __init__(
@@ -50,12 +50,14 @@ class Leases:
         lease_s: float,
         on_tick: Callable[[float], None],
         take_on: Callable[[Record, Tail], Awaitable[bool]],
+        tell: Callable[[Record, None], None],
     ) -> None:
         self.sweeping = True
         self.unended: dict[str, StreamError] = {}
         self._store = store
         self._on_tick = on_tick
         self._take_on = take_on
+        self._tell = tell
         self._every_s = min(_EVERY_S, lease_s / _A_LEASE)
         self._stopping = asyncio.Event()
 
@@ -89,8 +91,10 @@ class Leases:
         for record in await self._store.orphans() if self.sweeping else ():
             # Only one process succeeds in this, and nothing of the old owner is taken after it.
             tail = await self._store.takeover(record.stream, record.node)
-            if tail is not None and not await self._goes_on(record, tail):
-                await self._end(record.stream, tail, INTERRUPTED)
+            if tail is None or await self._goes_on(record, tail):
+                pass
+            elif await self._end(record.stream, tail, INTERRUPTED):
+                self._tell(record, None)
             now = asyncio.get_running_loop().time()
             if now - beaten > self._every_s:  # the last process of many has all of their streams
                 await self._store.beat()
@@ -108,7 +112,8 @@ class Leases:
             log.exception("stream %s cannot go on", record.stream)
             return False
 
-    async def _end(self, stream: str, tail: Tail, event: StreamError) -> None:
+    async def _end(self, stream: str, tail: Tail, event: StreamError) -> bool:
+        """Whether the log has this end now."""
         last = Position(tail.last.epoch, tail.last.seq + 1)
         try:
             result = await _append(self._store, stream, tail.last, last, encode(event))
@@ -116,6 +121,7 @@ class Leases:
             self.unended[stream] = event
             raise
         log.info("stream %s was left by its process: %s", stream, result)
+        return result == "ok"
 
 
 async def _append(

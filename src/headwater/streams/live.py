@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
 from headwater import events as ev
@@ -70,7 +70,7 @@ class Live:
         """Wait for the terminal event."""
         await self._batch(lambda batch: batch.terminal, None)
 
-    async def events(self) -> AsyncIterator[ev.Event]:
+    async def events(self) -> AsyncGenerator[ev.Event, None]:
         """Every event from the start to the terminal one. Whoever iterates is a reader."""
         async with aclosing(self.reads()) as reads:
             async for events in reads:
@@ -89,6 +89,8 @@ class Live:
                 entries = await self._store.read(self.id, position, READ_BYTES)
                 for entry in entries or ():
                     position = entry.last
+                    if not entry.data:  # here another process took the stream over
+                        continue
                     events = ev.decode_lines(entry.data)
                     yield events
                     if isinstance(events[-1], ev.Terminal):

@@ -43,8 +43,9 @@ class Producer(Writing):
     """Drives one source into one log.
 
     `timeouts` is None for a source that takes what time it wants. `failure` is the error that ended
-    the log, where one did; `unlogged` the terminal event that the log could not take.
-    `asked_at` is `time.monotonic()` when the request arrived: all timings count from there.
+    the log, where one did; `left` says that another process is to end it, or has; `unlogged` is the
+    terminal event that the log could not take. `asked_at` is `time.monotonic()` when the request
+    arrived: all timings count from there.
     `recovery` says who goes on when the source breaks off; `position` is where the log ends, and
     `repairs` how many seams it has.
     """
@@ -72,6 +73,7 @@ class Producer(Writing):
         "_waiting",
         "_watch",
         "failure",
+        "left",
         "unlogged",
     )
 
@@ -113,6 +115,7 @@ class Producer(Writing):
         self._overhead = 0.0
         self._watch = watch
         self._cause: str | None = None
+        self.left = False
         self.failure: HeadwaterError | None = None
         self.unlogged: StreamError | None = None
 
@@ -148,6 +151,7 @@ class Producer(Writing):
 
     def abandon(self) -> None:
         """Leave the log open, for another process to take over; readers are cut."""
+        self.left = True
         self._stop()
         self._source.cancel()
         if self._watch is not None:

@@ -55,10 +55,10 @@ class Recovery:
     """What failures after the first token lead to, for one request.
 
     `asked` is the route's first choice; `candidates` gives, for what was said, those that can go on
-    from there: None where no entry of the route `continues`.
+    from there: None where no entry of the route `continues`. `wrap` is put around each of them.
     """
 
-    __slots__ = ("_candidates", "_name", "_request", "_router", "asked")
+    __slots__ = ("_candidates", "_name", "_request", "_router", "_wrap", "asked")
 
     def __init__(
         self,
@@ -67,8 +67,10 @@ class Recovery:
         asked: str,
         request: GenerationRequest,
         candidates: Callable[[Said], Sequence[Candidate]] | None,
+        wrap: Callable[[Source], Source] | None = None,
     ) -> None:
         self._router = router
+        self._wrap = wrap
         self._name = name
         self.asked = asked
         goes_on = candidates is not None and _can_go_on(request)
@@ -82,7 +84,7 @@ class Recovery:
 
     def plan(self, on_disconnect: OnDisconnect) -> bytes | None:
         """What another process needs to do the same; None where it could not."""
-        if self._request is None:
+        if self._request is None or self._wrap is not None:  # which is code of this process
             return None
         try:
             return _encoder.encode(Plan(self._request, on_disconnect))
@@ -101,7 +103,8 @@ class Recovery:
         """Whoever goes on from there, not begun; `HeadwaterError` when nobody can."""
         if self._candidates is None:
             raise RequestError("No provider of this route can go on from a given text.")
-        return self._router.source(self._candidates(said), self._name, asked=self.asked)
+        source = self._router.source(self._candidates(said), self._name, asked=self.asked)
+        return source if self._wrap is None else self._wrap(source)
 
 
 def _can_go_on(request: GenerationRequest) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 
 from headwater.errors import HeadwaterError
 from headwater.stores.base import Note, Record, Store
+from headwater.streams.ending import Told
 from headwater.streams.feed import Batch
 from headwater.streams.live import Live
 from headwater.streams.producer import Producer
@@ -32,10 +33,12 @@ class Stream(Live):
         on_disconnect: OnDisconnect,
         store: Store,
         forget: Callable[[Stream], None],
+        told: Told | None = None,
     ) -> None:
         super().__init__(record, store)
         self._on_disconnect = on_disconnect
         self._forget = forget
+        self.told = told
         self._grace: asyncio.TimerHandle | None = None
         # Processes with readers, and until when that is believed.
         self._elsewhere: dict[str, float] = {}
