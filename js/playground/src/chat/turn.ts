@@ -62,7 +62,8 @@ export class AnswerView {
     setText(this.#part("by"), model);
     this.#prose.add(text.slice(this.#given));
     this.#given = text.length;
-    if (thoughts.length > this.#thought) {
+    const thought = thoughts.length > this.#thought;
+    if (thought) {
       this.#part("thinking").hidden = false;
       this.#part("thoughts").append(thoughts.slice(this.#thought));
       this.#thought = thoughts.length;
@@ -70,7 +71,7 @@ export class AnswerView {
     const shown = this.#prose.paint(now);
     if (!text) this.element.toggleAttribute("data-waiting", !this.answer.outcome);
     else this.element.removeAttribute("data-waiting");
-    return shown;
+    return shown || thought;
   }
 
   /** The answer has its outcome: shows that, and what can be done with it. */
