@@ -51,12 +51,13 @@ def chat(visit: Visit) -> None:
 
 
 def break_it(visit: Visit) -> None:
-    visit.choose("tape/story?speed=2")
+    visit.choose("tape/story?speed=4")
     visit.get("break-run").click()
     visit.wait_for_text("break-text", 300)
     visit.get("cut").click()
-    visit.wait("break", "reconnecting")
-    visit.wait("break", "streaming")
+    expect(visit.get("audit")).to_contain_text("arrived once", timeout=BOUND_S * 1000)
+    cut = visit.get("frames").get_by_text("you cut the connection")
+    cut.evaluate("(note) => (note.parentElement.scrollTop = note.offsetTop - 500)")
 
 
 def waterfall(visit: Visit) -> None:

@@ -31,7 +31,7 @@ const AFTER = 40;
 /** What can be done to the wire while a stream runs. */
 const WIRE = [
   ["cut", "Cut the connection", "The request is aborted under the client."],
-  ["offline", "Go offline for 5 s", "Every request is refused, as without a network."],
+  ["offline", "Go offline for 5\u00a0s", "Every request is refused, as without a network."],
   [
     "buffer",
     "Put a buffering proxy in",
