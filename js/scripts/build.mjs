@@ -47,13 +47,17 @@ async function client() {
   };
 }
 
-export async function buildInto(directory) {
-  const work = await mkdtemp(join(tmpdir(), "headwater-build-"));
-  await build({
+/** The page alone. */
+export const buildPage = (directory) =>
+  build({
     root: join(root, "playground"),
     logLevel: "warn",
-    build: { outDir: work, emptyOutDir: true },
+    build: { outDir: directory, emptyOutDir: true },
   });
+
+export async function buildInto(directory) {
+  const work = await mkdtemp(join(tmpdir(), "headwater-build-"));
+  await buildPage(work);
   for (const [file, code] of Object.entries(await client()))
     await writeFile(join(work, file), code);
   await writeFile(join(work, "THIRD_PARTY_LICENSES.txt"), await licences());
