@@ -55,6 +55,15 @@ def gunicorn(
 
 
 @contextlib.contextmanager
+def uvicorn(
+    app: str, *arguments: str, cwd: Path, environ: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    command = [sys.executable, "-m", "uvicorn", app, "--port", "0", *arguments]
+    with _running(command, r"running on http://[^ ]*:(\d+)", cwd, environ) as server:
+        yield server
+
+
+@contextlib.contextmanager
 def waitress(
     app: str, *arguments: str, cwd: Path, environ: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
