@@ -6,19 +6,19 @@ the request's own thread or greenlet; the streams run in one loop beside them.
 
 from __future__ import annotations
 
-import inspect
-from contextlib import ExitStack
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from headwater.adapters.bridged import Held, Wish, beginning, looked_at, principal_of, stopped
 from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
 from headwater.adapters.library import Library, Question
-from headwater.adapters.reading import Reading, find
-from headwater.adapters.wsgi import WsgiBody, reader_gone
+from headwater.adapters.wsgi import BridgedBody, WsgiBody, reader_gone
 from headwater.errors import ConfigurationError, HeadwaterError
 from headwater.runtime import WIRES, wire_named
-from headwater.streams import Opened
+from headwater.streams.ending import OnEnd
+from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect, Wire
 
 try:
@@ -37,6 +37,9 @@ def stream_response(
     wire: str = "plain",
     owner: str | None = None,
     on_disconnect: OnDisconnect | None = None,
+    on_end: OnEnd | None = None,
+    transform: Transforms | Change | None = None,
+    metadata: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Response:
     """A Flask response that streams the answer to `x`, or what the generator `x` yields.
@@ -45,25 +48,12 @@ def stream_response(
     statuses. Called in the request that it answers.
     """
     spoken = wire_named(wire)
-    bridge = hw.bridge()
-    policy = spoken.on_disconnect if on_disconnect is None else on_disconnect
-
-    async def begin() -> tuple[Opened, ExitStack]:
-        runtime = hw.runtime()
-        stream = await runtime.generate(asked, principal=owner, on_disconnect=policy)
-        opened = Opened(runtime.hub, stream.record, stream)
-        with ExitStack() as hold:
-            # Until the body is closed, so that none of the stages before it is without a reader.
-            hold.enter_context(opened.held())
-            await opened.before_head(spoken)
-            return opened, hold.pop_all()
-
+    wish = Wish(owner, on_disconnect, on_end, transform, metadata)
     try:
-        asked = hw.asked(x, model, options, bridge.host.spawner())
-        opened, hold = bridge.call(begin)
+        held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:
         return _error(spoken, error)
-    return _live(hw, Reading(opened, spoken), hold)
+    return _live(hw, held)
 
 
 def mount(app: Flask, hw: Library, *, prefix: str = "") -> None:
@@ -75,9 +65,9 @@ def mount(app: Flask, hw: Library, *, prefix: str = "") -> None:
 
     def serve(stream: str) -> Response:
         try:
-            principal = _principal(hw)
+            principal = principal_of(hw, request)
             if request.method == "DELETE":
-                hw.bridge().call(lambda: _stop(hw, stream, principal))
+                stopped(hw, stream, principal)
                 return Response(status=204)
             return _read(hw, stream, principal)
         except HeadwaterError as error:
@@ -87,41 +77,22 @@ def mount(app: Flask, hw: Library, *, prefix: str = "") -> None:
     app.add_url_rule(rule, "headwater_stream", serve, methods=["GET", "DELETE"])
 
 
-def _principal(hw: Library) -> str | None:
-    principal = hw.owner(request) if hw.owner is not None else None
-    if inspect.isawaitable(principal):
-        raise ConfigurationError("under Flask owner= must be a plain function, not a coroutine")
-    return principal
-
-
-async def _stop(hw: Library, stream: str, principal: str | None) -> None:
-    await hw.runtime().hub.stop(stream, principal)
-
-
 def _read(hw: Library, stream: str, principal: str | None) -> Response:
     headers = {name.lower(): value for name, value in request.headers.items()}
     query = request.args.to_dict()
-
-    async def look() -> tuple[Reading, ExitStack]:
-        reading = await find(hw.runtime(), stream, principal, headers=headers, query=query)
-        hold = ExitStack()
-        hold.enter_context(reading.opened.held())
-        return reading, hold
-
-    reading, hold = hw.bridge().call(look)
-    if reading.state is None and not reading.finished:
-        return _live(hw, reading, hold)
-    hw.bridge().loop.call_soon_threadsafe(hold.close)
-    if reading.state is not None:
-        return Response(msgspec.json.encode(reading.state), headers=JSON_HEADERS)
-    return Response(status=204, headers={"Headwater-Stream": stream})
+    held = looked_at(hw, stream, principal, headers=headers, query=query)
+    if held.reading.state is not None:
+        return Response(msgspec.json.encode(held.reading.state), headers=JSON_HEADERS)
+    if held.reading.finished:
+        return Response(status=204, headers={"Headwater-Stream": stream})
+    return _live(hw, held)
 
 
-def _live(hw: Library, reading: Reading, hold: ExitStack) -> Response:
-    attach = reading.opened.reader(reading.wire, reading.options, reading.after)
-    body = WsgiBody(hw.bridge(), attach, reader_gone(request.environ), hold)
-    headers = stream_headers(reading.wire)
-    headers["Headwater-Stream"] = reading.opened.record.stream
+def _live(hw: Library, held: Held) -> Response:
+    waiter = hw.bridge().host.waiter()
+    body = WsgiBody(BridgedBody(hw.bridge(), held, waiter), waiter, reader_gone(request.environ))
+    headers = stream_headers(held.reading.wire)
+    headers["Headwater-Stream"] = held.reading.opened.record.stream
     headers["X-Request-Id"] = make_request_id()
     return Response(body, headers=headers, direct_passthrough=True)
 

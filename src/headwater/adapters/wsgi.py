@@ -6,12 +6,12 @@ import _socket
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any, Final
 
 from headwater.adapters.asgi import HIGH_WATER
 from headwater.adapters.bridge import Bridge, Waiter
-from headwater.streams import Sink, Subscriber
+from headwater.adapters.bridged import Held
+from headwater.streams import Subscriber
 
 # How often a silent reader's socket is looked at.
 _LOOK_S: Final = 0.2
@@ -67,47 +67,33 @@ class WsgiSink:
         return b"".join(parts)
 
 
-class WsgiBody:
-    """The body of a response.
+class BridgedBody:
+    """The body of a response whose host is not in the stream's loop; the host wakes by `waiter`.
 
-    `attach` makes its subscriber, in the loop's thread; `gone` says whether the reader has left.
-    `hold` is closed with it, in the loop's thread. The host calls `close` when it is done, whether
-    the reader took everything or not.
+    The host calls `close` when it is done, whether the reader took everything or not.
     """
 
-    def __init__(
-        self,
-        bridge: Bridge,
-        attach: Callable[[Sink], Subscriber],
-        gone: Callable[[], bool],
-        hold: ExitStack,
-    ) -> None:
+    def __init__(self, bridge: Bridge, held: Held, waiter: Waiter) -> None:
         self._loop = bridge.loop
-        self._attach = attach
-        self._gone = gone
-        self._hold = hold
-        self._waiter = bridge.host.waiter()
-        self._sink = WsgiSink(self._waiter)
+        self._held = held
+        self._waiter = waiter
+        self._sink = WsgiSink(waiter)
         self._closed = False
         self._subscriber: Subscriber | None = None
         self._loop.call_soon_threadsafe(self._begin)
 
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
+    def take(self) -> bytes | None:
+        """What is there; None when the response is over. `ConnectionError` when it was cut."""
         sink = self._sink
-        while True:
-            ended = sink.ended  # read before what is pending: nothing is written after it
-            data = sink.take()
-            if data:
-                self._loop.call_soon_threadsafe(sink.taken, len(data))
-                return data
-            if sink.aborted:
-                raise ConnectionError("the stream was cut")
-            if ended or self._gone():
-                raise StopIteration
-            self._waiter.wait(_LOOK_S)
+        ended = sink.ended  # read before what is pending: nothing is written after it
+        data = sink.take()
+        if data:
+            self._loop.call_soon_threadsafe(sink.taken, len(data))
+        elif sink.aborted:
+            raise ConnectionError("the stream was cut")
+        elif ended:
+            return None
+        return data
 
     def close(self) -> None:
         """The reader has everything, or has gone."""
@@ -117,13 +103,37 @@ class WsgiBody:
 
     def _begin(self) -> None:
         if not self._closed:
-            self._subscriber = self._attach(self._sink)
+            reading = self._held.reading
+            attach = reading.opened.reader(reading.wire, reading.options, reading.after)
+            self._subscriber = attach(self._sink)
 
     def _leave(self) -> None:
         if self._subscriber is not None:
             self._subscriber.leave()
-        self._hold.close()
+        self._held.hold.close()
         self._waiter.close()
+
+
+class WsgiBody:
+    """What a WSGI server iterates; `gone` says whether the reader has left."""
+
+    def __init__(self, body: BridgedBody, waiter: Waiter, gone: Callable[[], bool]) -> None:
+        self._body = body
+        self._waiter = waiter
+        self._gone = gone
+        self.close = body.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        while True:
+            data = self._body.take()
+            if data:
+                return data
+            if data is None or self._gone():
+                raise StopIteration
+            self._waiter.wait(_LOOK_S)
 
 
 def reader_gone(environ: Environ) -> Callable[[], bool]:

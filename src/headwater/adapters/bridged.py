@@ -1,0 +1,107 @@
+"""What synchronous hosts do with a stream, whatever their request and response are.
+
+Each blocks its thread or greenlet until the loop beside it has answered. What is opened is held, as
+by a reader, until the exit stack that comes with it is closed in the loop.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from headwater.adapters.library import Library, Question
+from headwater.adapters.reading import Reading, find
+from headwater.errors import ConfigurationError
+from headwater.streams import Opened
+from headwater.streams.ending import OnEnd, Told
+from headwater.transforms import Change, Transforms
+from headwater.wires.base import OnDisconnect, Wire
+
+
+class Held(NamedTuple):
+    """A reading, and what keeps its stream from being one that nobody reads."""
+
+    reading: Reading
+    hold: ExitStack
+
+
+class Wish(NamedTuple):
+    """What a response is asked for, beside the question."""
+
+    owner: str | None
+    on_disconnect: OnDisconnect | None
+    on_end: OnEnd | None
+    transform: Transforms | Change | None
+    metadata: Mapping[str, str] | None
+
+
+def beginning(
+    hw: Library, x: Question, wire: Wire, model: str | None, options: dict[str, Any], wish: Wish
+) -> Callable[[], Coroutine[Any, Any, Held]]:
+    """Makes the coroutine that begins the answer to `x`, and waits for what its head waits for.
+
+    To be run in the bridge's loop. `HeadwaterError` at once where `x` is no question.
+    """
+    bridge = hw.bridge()
+    spawn = bridge.host.spawner()
+    asked = hw.asked(x, model, options, spawn)
+    policy = wire.on_disconnect if wish.on_disconnect is None else wish.on_disconnect
+
+    async def begin() -> Held:
+        runtime = hw.runtime()
+        stream = await runtime.generate(
+            asked,
+            principal=wish.owner,
+            on_disconnect=policy,
+            told=None if wish.on_end is None else Told(wish.on_end, spawn),
+            transform=wish.transform,
+            metadata=wish.metadata,
+        )
+        opened = Opened(runtime.hub, stream.record, stream)
+        with ExitStack() as hold:
+            # Until the body is closed, so that none of the stages before it is without a reader.
+            hold.enter_context(opened.held())
+            await opened.before_head(wire)
+            return Held(Reading(opened, wire), hold.pop_all())
+
+    return begin
+
+
+def looked_at(
+    hw: Library,
+    stream: str,
+    principal: str | None,
+    *,
+    headers: Mapping[str, str],
+    query: Mapping[str, str],
+) -> Held:
+    """The reading that a request for this stream asks for; blocks."""
+
+    async def look() -> Held:
+        reading = await find(hw.runtime(), stream, principal, headers=headers, query=query)
+        hold = ExitStack()
+        if reading.state is None and not reading.finished:
+            hold.enter_context(reading.opened.held())
+        return Held(reading, hold)
+
+    return hw.bridge().call(look)
+
+
+def stopped(hw: Library, stream: str, principal: str | None) -> None:
+    """Stop the stream; blocks."""
+
+    async def stop() -> None:
+        await hw.runtime().hub.stop(stream, principal)
+
+    hw.bridge().call(stop)
+
+
+def principal_of(hw: Library, request: Any) -> str | None:
+    """Whose request it is."""
+    principal = hw.owner(request) if hw.owner is not None else None
+    if inspect.iscoroutine(principal):
+        principal.close()
+        raise ConfigurationError("under a synchronous host owner= must be a plain function")
+    return principal

@@ -1,0 +1,210 @@
+"""Django: a stream as the response of a plain view, and the views to resume and stop it.
+
+The same under WSGI and ASGI: the streams run in one loop beside the host. Under ASGI a response is
+iterated in the host's own loop, since Django collects what can only be iterated in a thread, whole,
+before it sends any of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from headwater.adapters.bridged import Held, Wish, beginning, looked_at, principal_of, stopped
+from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
+from headwater.adapters.library import Library, Question
+from headwater.adapters.wsgi import BridgedBody, WsgiBody, reader_gone
+from headwater.errors import ConfigurationError, HeadwaterError
+from headwater.runtime import WIRES, wire_named
+from headwater.streams.ending import OnEnd
+from headwater.transforms import Change, Transforms
+from headwater.wires.base import OnDisconnect, Wire
+
+try:
+    from django.core.signals import request_started
+    from django.dispatch import receiver
+    from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+    from django.http.response import HttpResponseBase
+    from django.urls import URLPattern, path
+    from django.views.decorators.csrf import csrf_exempt
+except ImportError as missing:
+    raise ConfigurationError(
+        "headwater.adapters.django needs Django: pip install 'headwater[django]'"
+    ) from missing
+
+
+# What a WSGI server tells of the request that this thread or greenlet answers: its socket, too.
+_request = threading.local()
+
+
+@receiver(request_started)  # type: ignore[untyped-decorator]
+def _remember(environ: dict[str, Any] | None = None, **_: Any) -> None:
+    _request.environ = environ or {}
+
+
+class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
+    """A stream, however the host iterates it.
+
+    Middleware that would replace its content, such as `GZipMiddleware`, which holds tokens back, is
+    told that it is encoded already.
+    """
+
+    def __init__(self, hw: Library, held: Held) -> None:
+        headers = stream_headers(held.reading.wire)
+        headers["Headwater-Stream"] = held.reading.opened.record.stream
+        headers["X-Request-Id"] = make_request_id()
+        super().__init__((), headers=headers)
+        self._hw = hw
+        self._held = held
+        self._body: BridgedBody | None = None
+        self._gone = reader_gone(getattr(_request, "environ", {}))
+
+    def has_header(self, header: str) -> bool:
+        """Whether it has this header; of `Content-Encoding` it says so."""
+        return header.lower() == "content-encoding" or super().has_header(header)
+
+    def __iter__(self) -> Iterator[bytes]:
+        waiter = self._hw.bridge().host.waiter()
+        self._body = BridgedBody(self._hw.bridge(), self._held, waiter)
+        return WsgiBody(self._body, waiter, self._gone)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        waiter = _LoopWaiter()
+        body = self._body = BridgedBody(self._hw.bridge(), self._held, waiter)
+        try:
+            while (data := body.take()) is not None:
+                if data:
+                    yield data
+                else:
+                    await waiter.come()
+        finally:
+            body.close()
+
+    def close(self) -> None:
+        """The host is done with it."""
+        if self._body is not None:
+            self._body.close()
+        else:
+            self._hw.bridge().loop.call_soon_threadsafe(self._held.hold.close)
+        super().close()
+
+
+class _LoopWaiter:
+    """Wakes a coroutine of the host's loop from the bridge's."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    def wait(self, timeout: float | None) -> bool:
+        raise NotImplementedError("a coroutine waits by `come`")
+
+    async def come(self) -> None:
+        """Until it is woken."""
+        await self._event.wait()
+        self._event.clear()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def stream_response(
+    hw: Library,
+    x: Question,
+    *,
+    model: str | None = None,
+    wire: str = "plain",
+    owner: str | None = None,
+    on_disconnect: OnDisconnect | None = None,
+    on_end: OnEnd | None = None,
+    transform: Transforms | Change | None = None,
+    metadata: Mapping[str, str] | None = None,
+    **options: Any,
+) -> HttpResponseBase:
+    """A Django response that streams the answer to `x`, or what the generator `x` yields.
+
+    The arguments are those of `Headwater.response`. Errors known before the head is sent become
+    statuses. For plain views; in an `async def` view await `astream_response`.
+    """
+    spoken = wire_named(wire)
+    wish = Wish(owner, on_disconnect, on_end, transform, metadata)
+    try:
+        held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
+    except HeadwaterError as error:
+        return _error(spoken, error)
+    return StreamResponse(hw, held)
+
+
+async def astream_response(
+    hw: Library,
+    x: Question,
+    *,
+    model: str | None = None,
+    wire: str = "plain",
+    owner: str | None = None,
+    on_disconnect: OnDisconnect | None = None,
+    on_end: OnEnd | None = None,
+    transform: Transforms | Change | None = None,
+    metadata: Mapping[str, str] | None = None,
+    **options: Any,
+) -> HttpResponseBase:
+    """The same for an `async def` view, whose loop it does not hold up."""
+    spoken = wire_named(wire)
+    wish = Wish(owner, on_disconnect, on_end, transform, metadata)
+    try:
+        begin = beginning(hw, x, spoken, model, options, wish)
+        begun = asyncio.run_coroutine_threadsafe(begin(), hw.bridge().loop)
+        held = await asyncio.wrap_future(begun)
+    except HeadwaterError as error:
+        return _error(spoken, error)
+    return StreamResponse(hw, held)
+
+
+def mount(hw: Library) -> list[URLPattern]:
+    """`GET` and `DELETE v1/streams/{id}`: resume and stop. `path("ai/", include(mount(hw)))`.
+
+    `Headwater(owner=fn)` is asked, with Django's request, whose stream it may be; without `owner`
+    only streams that were begun without one are served. A browser lets no other site send DELETE,
+    so no CSRF token is asked for.
+    """
+
+    def serve(request: HttpRequest, stream: str) -> HttpResponseBase:
+        try:
+            principal = principal_of(hw, request)
+            if request.method == "DELETE":
+                stopped(hw, stream, principal)
+                return HttpResponse(status=204)
+            if request.method != "GET":
+                return HttpResponse(status=405, headers={"Allow": "GET, DELETE"})
+            return _read(hw, request, stream, principal)
+        except HeadwaterError as error:
+            return _error(WIRES["native"], error)
+
+    view: Callable[..., HttpResponseBase] = csrf_exempt(serve)
+    return [path("v1/streams/<str:stream>", view, name="headwater_stream")]
+
+
+def _read(
+    hw: Library, request: HttpRequest, stream: str, principal: str | None
+) -> HttpResponseBase:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    held = looked_at(hw, stream, principal, headers=headers, query=request.GET.dict())
+    if held.reading.state is not None:
+        return HttpResponse(msgspec.json.encode(held.reading.state), headers=JSON_HEADERS)
+    if held.reading.finished:
+        return HttpResponse(status=204, headers={"Headwater-Stream": stream})
+    return StreamResponse(hw, held)
+
+
+def _error(wire: Wire, error: HeadwaterError) -> HttpResponse:
+    request_id = make_request_id()
+    body = msgspec.json.encode(wire.error(error, request_id))
+    return HttpResponse(body, status=error.status, headers=error_headers(error, request_id))

@@ -1,0 +1,37 @@
+"""The example's app, with further routes of the tests; started by real WSGI and ASGI servers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "django_plain"))
+import app  # type: ignore[import-not-found]
+
+from headwater.adapters.django import astream_response, stream_response
+
+
+async def asynchronous(request: HttpRequest) -> Any:
+    return await astream_response(app.hw, json.loads(request.body)["prompt"])
+
+
+def cancel(request: HttpRequest) -> Any:
+    return stream_response(app.hw, json.loads(request.body)["prompt"], on_disconnect="cancel")
+
+
+def openai(request: HttpRequest) -> Any:
+    return stream_response(app.hw, json.loads(request.body)["prompt"], wire="openai")
+
+
+app.urlpatterns += [
+    path("async", csrf_exempt(asynchronous)),
+    path("cancel", csrf_exempt(cancel)),
+    path("openai", csrf_exempt(openai)),
+]
+wsgi, asgi = app.wsgi, app.asgi
