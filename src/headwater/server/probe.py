@@ -42,7 +42,7 @@ _TAG: Final = re.compile(r"[A-Za-z0-9._-]{0,64}", re.ASCII)
 
 # What a proxy adds, and what must survive one. Credentials and cookies are not among them.
 _ECHOED: Final = frozenset(
-    [
+    {
         "accept",
         "accept-encoding",
         "cache-control",
@@ -51,18 +51,17 @@ _ECHOED: Final = frozenset(
         "content-length",
         "content-type",
         "forwarded",
+        "headwater-on-disconnect",
         "host",
         "idempotency-key",
         "last-event-id",
         "te",
         "transfer-encoding",
-        "upgrade",
         "user-agent",
         "via",
-        "headwater-on-disconnect",
-        "x-request-id",
         "x-real-ip",
-    ]
+        "x-request-id",
+    }
 )
 _ECHOED_KINDS: Final = ("x-forwarded-", "x-accel-", "x-amz", "x-envoy-", "x-vercel-", "cf-ray")
 
