@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,6 +101,15 @@ def test_it_wants_a_key_where_there_are_keys(served: Served) -> None:
         served.port, b"GET /probe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     )
     assert (answer.status, answer.error["code"]) == (401, "unauthorized")
+
+
+def test_http_1_0_gets_it_unchunked(served: Served) -> None:
+    head = f"GET /probe?ticks=2&every=1 HTTP/1.0\r\nAuthorization: {KEY['Authorization']}"
+    answer = raw(served.port, f"{head}\r\nHost: localhost\r\n\r\n".encode())
+    assert "transfer-encoding" not in answer.headers
+    lines = [line for line in answer.body.decode().split("\n\n") if line]
+    kinds = [json.loads(line.removeprefix("data: "))["type"] for line in lines]
+    assert kinds == ["probe-start", "probe-tick", "probe-tick", "probe-end"]
 
 
 def test_no_more_than_a_hundred_at_a_time(served: Served) -> None:
