@@ -94,11 +94,9 @@ def compression(seen: Seen) -> Check:
         return _no_answer(name, measured)
     if not measured.encoding:
         return Check(name, "ok", "nothing is compressed, though gzip was accepted")
-    verdict = rhythm(measured.ticks).verdict
-    if verdict == "live":
-        said = f"compressed with {measured.encoding} in spite of no-transform, though events pass"
-        return seen.found(name, "advice", said)
-    said = f"compressed with {measured.encoding}, which holds events back"
+    passed = rhythm(measured.ticks).verdict == "live"
+    effect = "each event by itself" if passed else "which holds events back"
+    said = f"compressed with {measured.encoding} in spite of no-transform, {effect}"
     return seen.found(name, "fault", said)
 
 
@@ -113,8 +111,9 @@ def own_endpoints(seen: Seen) -> Check:
         found = seen.found("buffering", "advice", "events pass only because of X-Accel-Buffering")
         return msgspec.structs.replace(found, name=name)
     # One that was compressed and passed has no verdict against it; br and zstd have no ticks.
-    if seen.bare_zipped.encoding and rhythm(seen.bare_zipped.ticks).verdict != "live":
-        said = f"{seen.bare_zipped.encoding} would hold events back but for our no-transform"
+    encoding = "" if seen.zipped.encoding else seen.bare_zipped.encoding
+    if encoding and rhythm(seen.bare_zipped.ticks).verdict != "live":
+        said = f"{encoding} would hold events back but for our no-transform"
         found = seen.found("compression", "advice", said)
         return msgspec.structs.replace(found, name=name)
     return Check(name, "ok", "events pass without our headers against buffering, too")
@@ -199,19 +198,18 @@ def x_accel_buffering(seen: Seen) -> Check:
         return _no_answer(name, seen.plain)
     if seen.plain.headers.get("x-accel-buffering") == "no":
         return Check(name, "ok", "it is passed on")
+    held = rhythm(seen.plain.ticks).verdict == "held"
     inner = (seen.path.proxies or 0) > 1
-    if inner and rhythm(seen.plain.ticks).verdict == "held":
+    status: Status = "advice"
+    if held and inner:
+        status = "fault"
         said = "an inner nginx keeps it to itself, so that the outer proxy buffers"
-        return _of_nginx(seen, "fault", said)
-    said = "whoever obeys it keeps it; a proxy further out would not be told"
-    return _of_nginx(seen, "advice", said)
-
-
-def _of_nginx(seen: Seen, status: Status, said: str) -> Check:
-    name = "x-accel-buffering"
-    change = remedies.lines(("nginx",), name)
-    hop = "the inner nginx" if (seen.path.proxies or 0) > 1 else seen.path.described
-    return Check(name, status, said, hop, change)
+    elif held:
+        said = "it was lost; an nginx behind the proxy that buffers would be the reason"
+    else:
+        said = "whoever obeys it keeps it; a proxy further out would not be told"
+    hop = "the inner nginx" if inner else "the nginx next to the server"
+    return Check(name, status, said, hop, remedies.lines(("nginx",), name))
 
 
 def http_version(seen: Seen) -> Check:
@@ -262,9 +260,9 @@ def body(seen: Seen) -> Check:
     if measured.start is not None:
         if measured.start["request"]["body_bytes"] == BODY_BYTES:
             return Check(name, "ok", f"a request of {size} reaches the server")
-        return seen.found(name, "fault", f"a request of {size} did not come whole")
+        return seen.found(name, "advice", f"a request of {size} did not come whole")
     if measured.status == 413:
-        return seen.found(name, "fault", f"a request of {size} was refused with 413")
+        return seen.found(name, "advice", f"a request of {size} was refused with 413")
     return _no_answer(name, measured)
 
 
