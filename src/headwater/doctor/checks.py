@@ -110,10 +110,11 @@ def own_endpoints(seen: Seen) -> Check:
     if rhythm(seen.bare.ticks).verdict == "held":
         found = seen.found("buffering", "advice", "events pass only because of X-Accel-Buffering")
         return msgspec.structs.replace(found, name=name)
-    # One that was compressed and passed has no verdict against it; br and zstd have no ticks.
-    encoding = "" if seen.zipped.encoding else seen.bare_zipped.encoding
-    if encoding and rhythm(seen.bare_zipped.ticks).verdict != "live":
-        said = f"{encoding} would hold events back but for our no-transform"
+    encoding = seen.bare_zipped.encoding
+    if encoding and not seen.zipped.encoding:
+        passed = rhythm(seen.bare_zipped.ticks).verdict == "live"
+        effect = "each event by itself" if passed else "which would hold events back"
+        said = f"only our no-transform keeps {encoding} from them, {effect}"
         found = seen.found("compression", "advice", said)
         return msgspec.structs.replace(found, name=name)
     return Check(name, "ok", "events pass without our headers against buffering, too")

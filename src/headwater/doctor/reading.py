@@ -51,6 +51,7 @@ def read(ask: Ask) -> Measurement:
     began = time.perf_counter()
     try:
         method = "GET" if ask.body is None else "POST"
+        connection.connect()
         # A proxy that finds a body too long answers before it is all there, and closes.
         with contextlib.suppress(ConnectionError):
             connection.request(method, target, ask.body, ask.headers)

@@ -35,7 +35,7 @@ _LINES: Final[Mapping[str, Mapping[str, str]]] = {
         "headers-out": "no header or header_down that removes or replaces one",
     },
     "haproxy": {
-        "buffering": "no http-response wait-for-body",
+        "buffering": "option http-no-delay  and no http-response wait-for-body",
         "compression": "compression type  without text/event-stream",
         "caching": "no http-request cache-use on this backend",
         "silence": "timeout server 1h",
@@ -61,7 +61,7 @@ _LINES: Final[Mapping[str, Mapping[str, str]]] = {
     "traefik": {
         "buffering": "no buffering middleware on this router",
         "compression": "compress: { excludedContentTypes: [text/event-stream] }",
-        "silence": "serversTransport.forwardingTimeouts.readIdleTimeout: 0s",
+        "silence": "entryPoints.NAME.transport.respondingTimeouts.writeTimeout: 0s",
         "duration": "entryPoints.NAME.transport.respondingTimeouts.writeTimeout: 0s",
         "body": "buffering.maxRequestBodyBytes: 10485760",
         "host": "passHostHeader: true",
