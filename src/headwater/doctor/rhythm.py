@@ -1,7 +1,8 @@
 """Bursts told from streams, by differences alone.
 
 The clocks of the two sides are never compared: of two ticks that were sent apart, the second must
-arrive apart too. On a busy machine single pairs fall together; where something holds back, most do.
+arrive apart too. On a busy machine single pairs fall together; where something holds back, most do,
+and they do so each time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final, Literal, NamedTuple
 from headwater.doctor.measurement import Tick
 
 # A pair has fallen together when less than this share of its gap is left.
-_TOGETHER: Final = 0.25
+_TOGETHER: Final = 0.1
 # Buffers that hold two ticks at a time already make half of the pairs fall together.
 _HELD: Final = 0.5
 _LIVE: Final = 0.3
