@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import time
@@ -20,6 +21,7 @@ import pytest
 
 from headwater.cli.proxy_config import configuration
 from headwater.cli.proxy_config.site import site
+from headwater.doctor.hops import NAMES
 from headwater.testing import FaultyUpstream, chat
 from tests.helpers.processes import HEADWATER, environment
 from tests.helpers.proxies import Config, command, proxy
@@ -30,6 +32,13 @@ pytestmark = pytest.mark.system
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "doctor.md"
 #: Those that can be run here.
 RUN: Final = ("nginx", "caddy", "haproxy", "apache")
+
+
+INTRODUCTION: Final = """
+Each row was tried with the real proxy, in Debian's version, by `tests/system/test_doctor.py`, which writes this table
+and fails when it sees anything else. Where nothing else is said, the configuration is the one that we print.
+
+"""
 
 
 class Case(NamedTuple):
@@ -177,8 +186,7 @@ def test_a_fault_is_found_and_its_line_named(told: dict[str, Told], name: str) -
     case = CASES[name]
     found = told[name].check(case.check)
     assert found["status"] == case.status, told[name].text
-    names = {"nginx": "nginx", "caddy": "Caddy", "haproxy": "HAProxy", "apache": "Apache"}
-    assert case.line in found["change"][names[case.kind]]
+    assert case.line in found["change"][NAMES[case.kind]]
     assert told[name].status == (1 if case.status == "fault" else 0), told[name].flaws
 
 
@@ -241,3 +249,43 @@ def test_what_is_no_stream_is_said_to_be_none(tmp_path: Path) -> None:
         told = doctor(f"{upstream.url}/models", cwd=tmp_path)
     assert told.status == 2
     assert "no text/event-stream" in told.text
+
+
+def test_the_table_is_what_was_seen(told: dict[str, Told]) -> None:
+    """The part of the document between its heading and the next."""
+    lines = ["| proxy | configured with | found | line named |", "|---|---|---|---|"]
+    for kind in RUN:
+        status = "healthy" if told[kind].status == 0 else "not healthy"
+        lines.append(f"| {NAMES[kind]} | as `proxy-config {kind}` prints it | {status} | |")
+        for name, case in CASES.items():
+            if case.kind == kind:
+                found = told[name].check(case.check)
+                line = found["change"].get(NAMES[kind], "")
+                cells = NAMES[kind], case.shown, f"{found['status']} `{case.check}`", f"`{line}`"
+                lines.append(f"| {' | '.join(cells)} |")
+    text = DOCUMENT.read_text()
+    head, mark, rest = text.partition("## What it found\n")
+    assert mark
+    after = rest[rest.index("\n## ") :]
+    written = f"{head}{mark}{INTRODUCTION}" + "\n".join(lines) + "\n" + after
+    if os.environ.get("WRITE_DOCTOR"):
+        DOCUMENT.write_text(written)
+    assert DOCUMENT.read_text() == written
+
+
+@pytest.mark.proof
+def test_a_fault_that_is_there_without_the_proxy_is_not_its_own(tmp_path: Path) -> None:
+    """An inner proxy takes the place of a server that cuts silences."""
+    tmp_path.chmod(0o755)
+    faulty = {"proxy_read_timeout 3600s;": "proxy_read_timeout 5s;"}
+    with (
+        serve(cwd=tmp_path, environ={"HEADWATER_AUTH__ANONYMOUS": "true"}) as server,
+        proxy("nginx", tmp_path / "inner", written("nginx", server.url, faulty)) as inner,
+        proxy("caddy", tmp_path / "outer", written("caddy", f"http://127.0.0.1:{inner}")) as outer,
+    ):
+        told = doctor(
+            f"http://127.0.0.1:{outer}", "--direct", f"http://127.0.0.1:{inner}", cwd=tmp_path
+        )
+    assert told.status == 1
+    assert "FAULT silence" in told.text
+    assert "It is there without the proxies, too" in told.text

@@ -47,7 +47,7 @@ def command(url: str, direct: str | None, idle: float, data: str | None, as_json
     key, body = os.environ.get("HEADWATER_API_KEY"), data.encode() if data is not None else None
     subjects = [Subject(_checked(each), key, idle, body) for each in (url, direct) if each]
     if sys.stderr.isatty():
-        click.echo(f"Listening for about {idle:g} s …", err=True)
+        click.echo(f"Listening for about {idle * len(subjects):g} s …", err=True)
     try:
         reports = _examine(subjects)
     except HeadwaterError as error:
