@@ -25,11 +25,16 @@ from headwater.doctor.hops import NAMES
 from headwater.testing import FaultyUpstream, chat
 from tests.helpers.processes import HEADWATER, environment
 from tests.helpers.proxies import Config, command, proxy
+from tests.helpers.redis import redis_server
 from tests.helpers.servers import serve
 
 pytestmark = pytest.mark.system
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "doctor.md"
+DEPLOY: Final = DOCUMENT.parents[1] / "deploy"
+#: Those of deploy/ that have settings of their own, and want a key.
+DEPLOYED: Final = ("compose", "systemd")
+KEY: Final = "secret-key"
 #: Those that can be run here.
 RUN: Final = ("nginx", "caddy", "haproxy", "apache")
 
@@ -125,11 +130,32 @@ class Told(NamedTuple):
         return {c["name"]: c["seen"] for c in self.data["checks"] if c["status"] != "ok"}
 
 
+@contextlib.contextmanager
+def deployed(name: str, cwd: Path) -> Iterator[str]:
+    """What deploy/ has, with its own settings and its own nginx; only places are ours."""
+    with contextlib.ExitStack() as stack:
+        url = f"sqlite:///{cwd}/{name}.db"
+        if name == "compose":
+            url = stack.enter_context(redis_server()).url
+        environ = {"HEADWATER_WEB_KEY": KEY, "HEADWATER_STORE__URL": url}
+        arguments = ["--config", str(DEPLOY / name / "headwater.toml"), "--host", "127.0.0.1"]
+        server = stack.enter_context(serve(*arguments, cwd=cwd, environ=environ))
+        site_file = DEPLOY / {"compose": "compose/nginx.conf", "systemd": "nginx.conf"}[name]
+
+        def config(listen: str) -> str:
+            text = site_file.read_text().replace("listen 80;", f"listen {listen};")
+            text = text.replace("    listen [::]:80;\n", "")
+            return re.sub(r"proxy_pass http://.*;", f"proxy_pass {server.url};", text)
+
+        port = stack.enter_context(proxy("nginx", cwd / f"{name}-nginx", config))
+        yield f"http://127.0.0.1:{port}"
+
+
 def doctor(*arguments: str, cwd: Path) -> Told:
     done = subprocess.run(
         [HEADWATER, "doctor", *arguments],
         cwd=cwd,
-        env=environment(),
+        env=environment(HEADWATER_API_KEY=KEY),
         capture_output=True,
         text=True,
         check=False,
@@ -165,6 +191,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Told]]:
             below = url(f"{kind} below a path", kind, written(kind, other, path="/ai"))
             urls[f"{kind} below a path"] = f"{below}/ai"
         urls["direct"] = server
+        urls |= {name: stack.enter_context(deployed(name, cwd)) for name in DEPLOYED}
         with ThreadPoolExecutor(len(urls)) as pool:
             runs = {}
             for name, where in urls.items():
@@ -219,7 +246,12 @@ def test_below_a_path(told: dict[str, Told], kind: str) -> None:
     assert told[f"{kind} below a path"].flaws == {}, told[f"{kind} below a path"].text
 
 
-def test_a_key_is_sent_and_wanted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_what_is_in_deploy_is_healthy(told: dict[str, Told], name: str) -> None:
+    assert (told[name].status, told[name].flaws) == (0, {}), told[name].text
+
+
+def test_a_wrong_key_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "headwater.toml").write_text('[auth.keys]\nme = "env:ME"\n')
     with serve(cwd=tmp_path, environ={"ME": "secret"}) as server:
         refused = doctor(server.url, cwd=tmp_path)
