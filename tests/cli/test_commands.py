@@ -58,6 +58,7 @@ def test_version(tmp_path: Path) -> None:
         ["ask", "--help"],
         ["record", "--help"],
         ["replay", "--help"],
+        ["doctor", "http://127.0.0.1:1"],
     ],
 )
 def test_commands_import_only_what_they_need(arguments: list[str]) -> None:
@@ -97,7 +98,11 @@ print("imported:", [name for name in heavy if name in sys.modules])
         (["ask", "hi", "--model", "no-such-model"], 1, "There is no model 'no-such-model'"),
         (["models", "pul"], 2, "Did you mean 'pull'?"),
         (["models", "pull", "nope"], 2, "there is no embedded model 'nope'"),
-        (["proxy-config", "apache"], 2, "'apache' is not"),
+        (["proxy-config", "squid"], 2, "'squid' is not"),
+        (["proxy-config", "caddy", "--listen", "localhost"], 2, "--listen is no name or address"),
+        (["doctor", "localhost:8000"], 2, "URL must be one such as http://127.0.0.1:8000"),
+        (["doctor", "http://127.0.0.1:1", "--idle", "5"], 2, "--idle"),
+        (["doctor", "http://127.0.0.1:1"], 2, "cannot ask http://127.0.0.1:1: Connection refused"),
         (["proxy-config", "nginx", "--path", "/a;b"], 2, "--path must be a path such as /ai/"),
         (["proxy-config", "nginx", "--server-name", "a b"], 2, "--server-name is no name"),
         (["proxy-config", "nginx", "--listen", "80;"], 2, "--listen is no name or address"),

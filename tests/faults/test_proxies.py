@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from headwater.cli.proxy_config import nginx as our_config
+from headwater.cli.proxy_config import configuration
+from headwater.cli.proxy_config.site import site
 from headwater.testing import DONE, STALL, Answer, Fault, FaultyProxy, Gate, Step, chat, chunk
 from tests.faults.watching import LEAVING
 from tests.helpers.arrivals import Response, assert_one_by_one, events, request
@@ -173,7 +174,8 @@ def test_fault_56_two_proxies_behind_each_other(open_w: World, tmp_path: Path, i
 
     def ours(listen: str) -> str:
         target = f"http://127.0.0.1:{open_w.port}"
-        return our_config(server_name="_", upstream=target, path="/", listen=listen)
+        where = site(server_name="_", upstream=target, path="/", listen=listen)
+        return configuration("nginx", where)
 
     make = ours if inner == "as we print it" else bare(open_w.port)
     with nginx(tmp_path / "inner", make) as near, nginx(tmp_path / "outer", bare(near)) as far:

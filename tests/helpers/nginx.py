@@ -46,7 +46,7 @@ def nginx(prefix: Path, server: Callable[[str], str], http: str = "") -> Iterato
     """Run nginx with the `server` block made for an address to listen on; gives the port."""
     with contextlib.ExitStack() as stack:
         for _ in range(5):
-            port = _free_port()
+            port = free_port()
             command = write(prefix, server(f"127.0.0.1:{port}"), http)
             process = stack.enter_context(stopped_at_the_end(_start(command)))
             # It says so once it listens; a port that another process took meanwhile is an error.
@@ -55,7 +55,8 @@ def nginx(prefix: Path, server: Callable[[str], str], http: str = "") -> Iterato
         yield port
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listened on a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from headwater.cli.proxy_config import nginx as config
+from headwater.cli.proxy_config import configuration
+from headwater.cli.proxy_config.site import site
 from headwater.testing import CUT, STALL, Answer, Request, chat, chunk
 from headwater.testing import FaultyUpstream as Upstream
 from tests.helpers.arrivals import Response, assert_one_by_one, events, request, status
@@ -33,10 +34,12 @@ def headwater(upstream: Upstream, tmp_path: Path) -> Iterator[int]:
         yield port
 
 
+def config(**options: str) -> str:
+    return configuration("nginx", site(server_name="_", **options))
+
+
 def in_front_of(port: int, path: str = "/") -> Callable[[str], str]:
-    return lambda listen: config(
-        server_name="_", upstream=f"http://127.0.0.1:{port}", path=path, listen=listen
-    )
+    return lambda listen: config(upstream=f"http://127.0.0.1:{port}", path=path, listen=listen)
 
 
 def held_back(port: int) -> Callable[[str], str]:
@@ -145,7 +148,7 @@ def test_a_post_is_never_repeated(tmp_path: Path) -> None:
         http = f"upstream two {{ {servers} }}"
 
         def make(listen: str) -> str:
-            return config(server_name="_", upstream="http://two", path="/", listen=listen)
+            return config(upstream="http://two", path="/", listen=listen)
 
         with nginx(tmp_path, make, http) as port:
             assert status(port, "/stream", {"prompt": "hi"}) == 502

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "models": ("models", "List the models; fetch the embedded one."),
     "record": ("record", "Record an answer with its timings, as a tape."),
     "replay": ("replay", "Play a tape, faster or with a fault put in."),
+    "doctor": ("doctor", "Tell whether streams arrive as streams, and who holds them back."),
     "proxy-config": ("proxy_config", "Print a proxy configuration that streams."),
 }
 

@@ -82,8 +82,7 @@ class StreamProtocol(HttpToolsProtocol):
         extensions: Any = {DIRECT_SINK: partial(self._make_sink, cycle)}
         self.scope["extensions"] = extensions
         if self.scope["http_version"] == "1.0":
-            send = partial(_send_unchunked, cycle, cast(Send, cycle.send))
-            cycle.send = send  # type: ignore[method-assign]
+            cycle.send = _Unchunked(cycle)  # type: ignore[method-assign]
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -138,13 +137,25 @@ class StreamProtocol(HttpToolsProtocol):
         return self._sink
 
 
-async def _send_unchunked(cycle: RequestResponseCycle, send: Send, message: Any) -> None:
-    """A client of HTTP/1.0 knows no chunks: a body without a length ends with its connection."""
-    if message["type"] == "http.response.start":
-        names = {name.lower() for name, _ in message.get("headers", ())}
-        if b"content-length" not in names:
-            cycle.chunked_encoding = False
-    await send(message)
+class _Unchunked:
+    """`send` to a client of HTTP/1.0, which knows no chunks: a body without a length ends with its
+    connection.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._send = cast(Send, cycle.send)
+        self._framed = True
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            names = {name.lower() for name, _ in message.get("headers", ())}
+            self._framed = b"content-length" in names
+            if not self._framed:
+                self._cycle.chunked_encoding = False
+        elif not self._framed:  # else uvicorn takes its length for zero, and refuses to send it
+            self._cycle.expected_content_length = len(message.get("body", b""))
+        await self._send(message)
 
 
 class TransportSink:

@@ -23,6 +23,7 @@ from headwater.server import sessions
 from headwater.server.auth import Authenticator
 from headwater.server.chats import Chats
 from headwater.server.guards import json_object, read_body
+from headwater.server.probe import Probe
 from headwater.server.repeats import Claim, chat_label, label_of, nothing_to_resume, resumed
 from headwater.server.responses import Responses
 from headwater.settings import Settings
@@ -67,6 +68,7 @@ class Routes:
             *(Route(path, Generating(self, wire), methods=["POST"]) for path, wire in GENERATING),
             *Responses(self._runtime, self._auth).routes(),
             *Chats(self._runtime, self._auth).routes(),
+            *Probe(self._settings, self._runtime, self._auth).routes(),
             Route("/v1/streams", self.list_streams, methods=["GET"]),
             Route("/v1/streams/{stream}", self.read, methods=["GET"]),
             Route("/v1/streams/{stream}", self.stop, methods=["DELETE"]),

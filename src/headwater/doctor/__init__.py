@@ -1,0 +1,10 @@
+"""Does a stream reach here as a stream? Measurements in, findings out.
+
+`examination` asks; `checks` judges, without any I/O; `hops` says who stands between, and
+`remedies` which line of whose configuration to change.
+"""
+
+from headwater.doctor.examination import Subject, examine
+from headwater.doctor.report import Check, Report
+
+__all__ = ["Check", "Report", "Subject", "examine"]
