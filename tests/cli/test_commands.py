@@ -58,6 +58,9 @@ def test_version(tmp_path: Path) -> None:
         ["ask", "--help"],
         ["record", "--help"],
         ["replay", "--help"],
+        ["compare", "--help"],
+        ["tail", "--help"],
+        ["stop", "--help"],
     ],
 )
 def test_commands_import_only_what_they_need(arguments: list[str]) -> None:
