@@ -19,6 +19,7 @@ from headwater.stores.base import Store
 from headwater.stores.memory import MemoryStore
 from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, Stream
+from headwater.streams.limits import Limits
 from headwater.upstream import Pool
 from headwater.wires.agui import WIRE as AGUI
 from headwater.wires.anthropic import WIRE as ANTHROPIC
@@ -104,6 +105,7 @@ class Runtime:
         self.models = Models(settings, self.pool, environ)
         self.store = store_opener(settings)()
         self.hub = Hub(settings, self.store, observer)
+        self.limits = Limits(settings.limits)
 
     async def generate(
         self,
@@ -116,32 +118,37 @@ class Runtime:
         label: str | None = None,
         stream_id: str | None = None,
     ) -> Stream:
-        """Begin a stream, from a provider or from a source of the user's own."""
-        if not isinstance(asked, GenerationRequest):
-            return await self.hub.start(
-                asked,
-                model=OWN_MODEL,
+        """Begin a stream, from a provider or from a source of the user's own.
+
+        `RequestError` for what cannot be asked, `HeadwaterError` (`rate_limited`) for a principal
+        who has used what `[limits]` allows.
+        """
+        if isinstance(asked, GenerationRequest):
+            asked = self.limits.capped(asked)
+            choice = await self.models.resolve(asked.model)
+            source, model, route = choice.source(asked), choice.name, choice.route
+        else:
+            source, model, route = asked, OWN_MODEL, None
+        ticket = self.limits.admit(principal, asked)
+        try:
+            stream = await self.hub.start(
+                source,
+                model=model,
                 principal=principal,
                 on_disconnect=on_disconnect,
+                route=route,
                 asked_at=asked_at,
                 spoken=spoken,
                 label=label,
                 stream_id=stream_id,
-                timed="never",  # the deadlines are for upstreams; an agent may work for an hour
+                # The deadlines are for upstreams; an agent may work for an hour.
+                timed="never" if source is asked else "once begun",
             )
-        choice = await self.models.resolve(asked.model)
-        return await self.hub.start(
-            choice.source(asked),
-            model=choice.name,
-            principal=principal,
-            on_disconnect=on_disconnect,
-            route=choice.route,
-            asked_at=asked_at,
-            spoken=spoken,
-            label=label,
-            stream_id=stream_id,
-            timed="once begun",
-        )
+        except BaseException:
+            ticket.unused()
+            raise
+        ticket.begun(stream)
+        return stream
 
     async def aclose(self) -> None:
         """End what still runs, stop what was started, close what is open."""

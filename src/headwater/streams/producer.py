@@ -44,7 +44,8 @@ class Producer:
     """Drives one source into one log.
 
     `timeouts` is None for a source that takes what time it wants. `failure` is the error that ended
-    the log, where one did; `unlogged` the terminal event that the log could not take.
+    the log, where one did; `unlogged` the terminal event that the log could not take; `usage` what
+    the provider had counted at the end, None before.
     `asked_at` is `time.monotonic()` when the request arrived: all timings count from there.
     """
 
@@ -69,6 +70,7 @@ class Producer:
         "ended",
         "failure",
         "unlogged",
+        "usage",
     )
 
     def __init__(
@@ -104,6 +106,7 @@ class Producer:
         self.ended = False
         self.failure: HeadwaterError | None = None
         self.unlogged: StreamError | None = None
+        self.usage: Usage | None = None
 
     def start(self, first: StreamStart) -> None:
         """Write the first event and ask the upstream."""
@@ -194,6 +197,7 @@ class Producer:
 
     def _terminate(self, event: StreamEnd | StreamError, before: Sequence[Event] = ()) -> None:
         self.ended = True
+        self.usage = event.usage
         self._stop_deadlines()
         self._append((*before, event), closes=True)
         self._tell(event)
@@ -296,5 +300,6 @@ class Producer:
         self._stop_deadlines()
         error = StorageError("storage_failed", "The log cannot be written.")
         self.unlogged = self._error(error)
+        self.usage = self.unlogged.usage
         self._feed.fail(self.unlogged)
         self._tell(self.unlogged)
