@@ -125,7 +125,7 @@ class Producer:
     def stop(self, cause: str = "asked") -> None:
         """Cancel the upstream at once; the log ends `cancelled`. Nothing when it has ended.
 
-        `cause` is for metrics: `asked`, or `unread` when nobody reads any more.
+        `cause` is for metrics: `asked`, `unread` when nobody reads any more, or `revoked`.
         """
         if not self.ended:
             self._cause = cause
