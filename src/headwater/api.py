@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
@@ -16,13 +17,14 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater import events as ev
 from headwater.adapters.bridge import Bridge
 from headwater.adapters.library import Question
-from headwater.errors import RequestError
+from headwater.errors import ConfigurationError, RequestError
 from headwater.generation import GenerationRequest
 from headwater.models import ModelInfo
 from headwater.observe import logs, observer_of_process
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from headwater.adapters.response import ResumeResponse, StreamResponse
-    from headwater.server.auth import Owner
+    from headwater.server.auth import Authenticator, Owner
+
+log = logging.getLogger("headwater.server")
 
 
 class Headwater:
@@ -79,7 +83,9 @@ class Headwater:
             "server.workers": workers,
             "store.url": store,
         }
-        self.settings: Settings = load(flags, config=Path(config) if config else None)
+        # Read again when a server of ours is told that its keys have changed.
+        self._load = partial(load, flags, config=Path(config) if config else None)
+        self.settings: Settings = self._load()
         self.owner = owner
         self._on_end = on_end
         self._signals = signals
@@ -117,7 +123,7 @@ class Headwater:
 
     def asgi(self) -> ASGIApp:
         """Every endpoint as an ASGI application, to be mounted in one's own."""
-        return self._app(served=False)
+        return self._app(self._auth(served=False))
 
     def serve(self, *, on_ready: Callable[[str], None] | None = None) -> None:
         """What `headwater serve` does: listen, and return after SIGINT or SIGTERM."""
@@ -126,7 +132,9 @@ class Headwater:
         check_exposure(self.settings)
         store_opener(self.settings)
         logs.configure(self.settings.server.log_format, self.settings.server.log_level)
-        serve(self._app(served=True), self.settings, self.runtime, on_ready=on_ready)
+        auth = self._auth(served=True)
+        renew = partial(self._renew, auth) if self.settings.auth.keys else None
+        serve(self._app(auth), self.settings, self.runtime, on_ready=on_ready, renew=renew)
 
     def response(
         self,
@@ -267,11 +275,26 @@ class Headwater:
             return None
         return self._bridge[1].spawn
 
-    def _app(self, *, served: bool) -> ASGIApp:
+    def _app(self, auth: Authenticator) -> ASGIApp:
         from headwater.server.app import create_app
 
         self._metered = True
-        return create_app(self.settings, self.runtime, owner=self.owner, served=served)
+        return create_app(self.settings, self.runtime, auth)
+
+    def _auth(self, *, served: bool) -> Authenticator:
+        from headwater.server.auth import Authenticator
+
+        return Authenticator(self.settings.auth, owner=self.owner, served=served)
+
+    def _renew(self, auth: Authenticator) -> frozenset[str]:
+        """Read the keys again; who is no caller any more. A mistake changes nothing."""
+        try:
+            settings = self._load()
+            check_exposure(settings)
+            return auth.renew(settings.auth)
+        except ConfigurationError as error:
+            log.error("the keys stay as they were: %s", error.message)  # noqa: TRY400 - one line
+            return frozenset()
 
     def asked(
         self, x: Question, model: str | None, options: dict[str, Any], spawn: Spawn | None = None

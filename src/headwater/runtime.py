@@ -23,6 +23,7 @@ from headwater.stores.memory import MemoryStore
 from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, Stream
 from headwater.streams.ending import Told
+from headwater.streams.limits import Limits
 from headwater.streams.recovery import Recovery, read_plan
 from headwater.transforms import Change, Transforms, made
 from headwater.upstream import Pool
@@ -111,6 +112,7 @@ class Runtime:
         self.models = Models(settings, self.pool, environ)
         self.store = store_opener(settings)()
         self.hub = Hub(settings, self.store, self._recover, observer, on_end)
+        self.limits = Limits(settings.limits)
 
     async def generate(
         self,
@@ -126,38 +128,46 @@ class Runtime:
         metadata: Mapping[str, str] | None = None,
         transform: Transforms | Change | None = None,
     ) -> Stream:
-        """Begin a stream, from a provider or from a source of the user's own."""
-        if not isinstance(asked, GenerationRequest):
-            return await self.hub.start(
-                asked if transform is None else _transformed(asked, transform),
-                model=OWN_MODEL,
+        """Begin a stream, from a provider or from a source of the user's own.
+
+        `RequestError` for what cannot be asked, `HeadwaterError` (`rate_limited`) for a principal
+        who has used what `[limits]` allows.
+        """
+        wrap = None if transform is None else partial(_transformed, transform=transform)
+        source, model, route, recovery = await self._who(asked, wrap)
+        ticket = self.limits.admit(principal, asked)
+        try:
+            stream = await self.hub.start(
+                source if wrap is None else wrap(source),
+                model=model,
                 principal=principal,
                 on_disconnect=on_disconnect,
+                route=route,
                 asked_at=asked_at,
                 spoken=spoken,
                 label=label,
                 stream_id=stream_id,
                 told=told,
                 metadata=metadata,
-                timed="never",  # the deadlines are for upstreams; an agent may work for an hour
+                recovery=recovery,
+                # The deadlines are for upstreams; an agent may work for an hour.
+                timed="never" if route is None else "once begun",
             )
+        except BaseException:
+            ticket.unused()
+            raise
+        ticket.begun(stream)
+        return stream
+
+    async def _who(
+        self, asked: GenerationRequest | Source, wrap: Callable[[Source], Source] | None
+    ) -> tuple[Source, str, str | None, Recovery | None]:
+        """Who generates, by which model and route, and who goes on when that breaks off."""
+        if not isinstance(asked, GenerationRequest):
+            return asked, OWN_MODEL, None, None
+        asked = self.limits.capped(asked)
         choice = await self.models.resolve(asked.model)
-        wrap = None if transform is None else partial(_transformed, transform=transform)
-        return await self.hub.start(
-            choice.source(asked) if wrap is None else wrap(choice.source(asked)),
-            model=choice.name,
-            principal=principal,
-            on_disconnect=on_disconnect,
-            route=choice.route,
-            asked_at=asked_at,
-            spoken=spoken,
-            label=label,
-            stream_id=stream_id,
-            timed="once begun",
-            recovery=choice.recovery(asked, wrap),
-            told=told,
-            metadata=metadata,
-        )
+        return choice.source(asked), choice.name, choice.route, choice.recovery(asked, wrap)
 
     async def _recover(self, record: Record, plan: bytes) -> tuple[Recovery, OnDisconnect]:
         """Who goes on with the stream of another process; `HeadwaterError` when nobody can."""

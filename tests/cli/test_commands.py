@@ -59,6 +59,9 @@ def test_version(tmp_path: Path) -> None:
         ["record", "--help"],
         ["replay", "--help"],
         ["doctor", "http://127.0.0.1:1"],
+        ["compare", "--help"],
+        ["tail", "--help"],
+        ["stop", "--help"],
     ],
 )
 def test_commands_import_only_what_they_need(arguments: list[str]) -> None:

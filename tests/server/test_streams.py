@@ -699,7 +699,7 @@ def test_before_the_first_token_it_is_a_status(
     assert "headwater-stream" in reader.head.headers
     expected = {
         "429, seconds": "7",
-        "429, milliseconds": "6",
+        "429, milliseconds": "7",
         "429, a date gone by": "1",
         "429, a year": "120",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from typing import Final
 
@@ -30,7 +31,9 @@ def error_headers(error: HeadwaterError, request_id: str) -> dict[str, str]:
     """Headers of an error."""
     headers = {**JSON_HEADERS, "X-Request-Id": request_id}
     if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+        headers["Retry-After"] = str(
+            max(1, math.ceil(error.retry_after))
+        )  # whole seconds, not too few
     return headers
 
 

@@ -19,6 +19,9 @@ from headwater.errors import ConfigurationError, HeadwaterError
 COMMANDS: Final = {
     "serve": ("serve", "Serve streams over HTTP."),
     "ask": ("ask", "Stream an answer into the terminal."),
+    "compare": ("compare", "Ask streamed and whole, and measure what a reader sees."),
+    "tail": ("tail", "Follow a stream of a server."),
+    "stop": ("stop", "Stop a stream of a server."),
     "models": ("models", "List the models; fetch the embedded one."),
     "record": ("record", "Record an answer with its timings, as a tape."),
     "replay": ("replay", "Play a tape, faster or with a fault put in."),

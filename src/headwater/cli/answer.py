@@ -30,12 +30,14 @@ _NOTES: Final = {
 class Answer:
     """Prints what `add` is given: text to stdout, and the reasoning, dimmed, to a terminal only.
 
-    With `live` false the text is printed when it is whole. Times are counted from here.
+    With `live` false the text is printed when it is whole. Times are counted from here, or with
+    `asked` false are those of the server that was asked by somebody else.
     """
 
-    def __init__(self, *, live: bool) -> None:
+    def __init__(self, *, live: bool, asked: bool = True) -> None:
         self._begun = time.perf_counter()
         self._live = live
+        self._asked = asked
         self._terminal = sys.stdout.isatty()
         self._held: list[str] = []
         self._dimmed = False
@@ -114,10 +116,11 @@ class Answer:
 
     def _summary(self, end: ev.StreamEnd, ended: float) -> list[str]:
         parts = []
-        if self._first is not None:
-            parts.append(f"first token {duration(self._first - self._begun)}")
-        parts.append(f"total {duration(ended - self._begun)}")
-        if (speed := self._tokens_per_second(end)) is not None:
+        first, last, total = self._times(end, ended)
+        if first is not None:
+            parts.append(f"first token {duration(first)}")
+        parts.append(f"total {duration(total)}")
+        if (speed := self._tokens_per_second(end, first, last)) is not None:
             parts.append(f"{speed:.0f} tokens/s")
         if end.reason in _NOTES:
             parts.append(_NOTES[end.reason])
@@ -125,18 +128,29 @@ class Answer:
             parts.append("repaired after a break")
         return parts
 
-    def _tokens_per_second(self, end: ev.StreamEnd) -> float | None:
+    def _times(self, end: ev.StreamEnd, ended: float) -> tuple[float | None, float, float]:
+        """Of the first token, the last, and the end: seconds from when it was asked."""
+        if self._asked:
+            first = None if self._first is None else self._first - self._begun
+            return first, self._last - self._begun, ended - self._begun
+        told = end.timing.first_token
+        total = end.timing.total / 1000
+        return None if told is None else told / 1000, total, total
+
+    def _tokens_per_second(
+        self, end: ev.StreamEnd, first: float | None, last: float
+    ) -> float | None:
         """Speed after the first token; a provider that counts nothing has its pieces counted."""
         tokens = end.usage.output_tokens if end.usage is not None else self._pieces
-        if self._first is None or tokens < 2 or self._last <= self._first:
+        if first is None or tokens < 2 or last <= first:
             return None
-        return (tokens - 1) / (self._last - self._first)
+        return (tokens - 1) / (last - first)
 
 
 @contextmanager
-def shown(*, live: bool) -> Iterator[Answer]:
+def shown(*, live: bool, asked: bool = True) -> Iterator[Answer]:
     """An answer that is ended where it is when an error leaves the context, else finished."""
-    answer = Answer(live=live)
+    answer = Answer(live=live, asked=asked)
     try:
         yield answer
     except BaseException:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headwater import events as ev
+from headwater.errors import HeadwaterError
 
 if TYPE_CHECKING:
     from headwater.api import Headwater
@@ -38,7 +39,7 @@ def ask(prompt: str, model: str | None, server: str | None, heard: Listener) -> 
     Ctrl-C stops the stream. `HeadwaterError` when it cannot begin, or the server is lost.
     """
     if server is not None:
-        return _listen(_remote(server).ask(prompt, model), heard)
+        return _listen(remote(server).ask(prompt, model), heard)
 
     from headwater.api import Headwater
 
@@ -51,9 +52,27 @@ def ask(prompt: str, model: str | None, server: str | None, heard: Listener) -> 
     return in_process(headwater, begin, heard)
 
 
-def follow(server: str, stream: str, heard: Listener) -> None:
-    """Read a stream of `server` from its start to its end; Ctrl-C leaves it running."""
-    _listen(_remote(server).follow(stream), heard)
+def follow(server: str, stream: str, heard: Listener, after: str = "") -> None:
+    """Read a stream of `server` to its end; Ctrl-C leaves it running.
+
+    From its start, or from behind the position `after`.
+    """
+    _listen(remote(server).follow(stream, after), heard)
+
+
+def print_events(play: Callable[[Listener], None]) -> None:
+    """Print what `play` tells its listener, a line of JSON each; `HeadwaterError` for a failure."""
+    last: list[ev.Event] = []
+
+    def heard(events: Sequence[ev.Event]) -> None:
+        for event in events:
+            click.echo(ev.encode(event))
+        last[:] = events[-1:]
+
+    play(heard)
+    for end in last:
+        if isinstance(end, ev.StreamError):
+            raise HeadwaterError(end.code, end.message, retryable=end.retryable)
 
 
 def in_process(
@@ -76,7 +95,8 @@ def in_process(
     asyncio.run(run())
 
 
-def _remote(server: str) -> Remote:
+def remote(server: str) -> Remote:
+    """The server at this URL, with the key in HEADWATER_API_KEY; a usage error for no URL."""
     from headwater.cli.remote import Remote
 
     return Remote(server, os.environ.get("HEADWATER_API_KEY"))

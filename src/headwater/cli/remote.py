@@ -19,6 +19,8 @@ from headwater.sse import Decoder, SSEError
 # Four of the server's heartbeats may be lost before its silence means that it is gone.
 _SILENCE_S: Final = 60.0
 _STOP_S: Final = 5.0
+# A whole answer is silent until it is there: longer than a server lets a generation take.
+_WHOLE_S: Final = 900.0
 # A restart or a changed network is over within these waits, and a server that is gone is told soon.
 _WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 _READ_BYTES: Final = 64 * 1024
@@ -67,13 +69,41 @@ class Remote:
             if stream is not None and not ended:
                 self._stop(stream)
 
-    def follow(self, stream: str) -> Reads:
-        """Give the events of a stream that there is, as `ask` does; left, it goes on."""
-        stream = quote(stream, safe="")
-        yield from self._reads(self._ask("GET", f"/v1/streams/{stream}"), stream)
+    def whole(self, prompt: str, model: str | None) -> dict[str, Any]:
+        """Ask with `stream: false`, and give the state of the stream when the answer is whole.
 
-    def _reads(self, response: http.client.HTTPResponse, stream: str | None) -> Reads:
-        last, waits = "", iter(_WAITS_S)
+        `HeadwaterError` when the server refuses, or the answer fails.
+        """
+        body = {"prompt": prompt, "stream": False} | ({"model": model} if model is not None else {})
+        payload = json.dumps(body).encode()
+        try:
+            with self._ask("POST", "/v1/streams", payload, silence_s=_WHOLE_S) as response:
+                state: dict[str, Any] = json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise UpstreamError("truncated", "the server broke off before the answer") from error
+        return state
+
+    def follow(self, stream: str, after: str = "") -> Reads:
+        """Give the events of a stream that there is, as `ask` does; left, it goes on.
+
+        Those behind the position `after`, where it is given: nothing when that is the end.
+        """
+        stream = quote(stream, safe="")
+        extra = {"Last-Event-ID": after}
+        response = self._ask("GET", f"/v1/streams/{stream}", None, extra)
+        if response.status == http.client.NO_CONTENT:
+            response.close()
+            return
+        yield from self._reads(response, stream, after)
+
+    def stop(self, stream: str) -> None:
+        """Stop a stream; `HeadwaterError` when there is none, or the server is not reached."""
+        self._ask("DELETE", f"/v1/streams/{quote(stream, safe='')}").close()
+
+    def _reads(
+        self, response: http.client.HTTPResponse, stream: str | None, last: str = ""
+    ) -> Reads:
+        waits = iter(_WAITS_S)
         while True:
             decoder = Decoder()
             try:
@@ -104,11 +134,13 @@ class Remote:
         path: str,
         body: bytes | None = None,
         extra: dict[str, str] | None = None,
+        *,
+        silence_s: float = _SILENCE_S,
     ) -> http.client.HTTPResponse:
         headers = self._headers | {k: v for k, v in (extra or {}).items() if v}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        connection = self._connection(_SILENCE_S)
+        connection = self._connection(silence_s)
         try:
             connection.request(method, self._path + path, body, headers)
             response = connection.getresponse()
@@ -118,7 +150,7 @@ class Remote:
             raise UpstreamError(
                 "upstream_error", f"cannot reach {self._host}: {reason}", retryable=True
             ) from error
-        if response.status != http.client.OK:
+        if response.status not in (http.client.OK, http.client.NO_CONTENT):
             with response:
                 raise _refusal(response)
         return response

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headwater import events as ev
 from headwater.cli import asking
 from headwater.cli.answer import shown
-from headwater.errors import HeadwaterError
 
 if TYPE_CHECKING:
     from headwater.providers.tape import Playing
@@ -40,17 +38,7 @@ def command(tape: str, speed: str, fault: tuple[str, ...], as_json: bool) -> Non
         with shown(live=True) as answer:
             play(answer.add)
         return
-    ends: list[ev.Event] = []
-
-    def heard(events: Sequence[ev.Event]) -> None:
-        for event in events:
-            click.echo(ev.encode(event))
-        ends[:] = events[-1:]
-
-    play(heard)
-    for end in ends:
-        if isinstance(end, ev.StreamError):
-            raise HeadwaterError(end.code, end.message)
+    asking.print_events(play)
 
 
 def _path(tape: str) -> Path:

@@ -77,7 +77,7 @@ CANCELLED: Final = Instrument(
     "counter",
     "headwater.streams.cancelled",
     "{stream}",
-    "Streams that were stopped: asked, or because nobody read them.",
+    "Streams that were stopped: asked, because nobody read them, or their key revoked.",
     ("cause",),
 )
 ATTEMPTS: Final = Instrument(

@@ -24,7 +24,7 @@ from headwater.adapters.response import REQUEST_ID, error_response
 from headwater.errors import HeadwaterError, RequestError
 from headwater.observe import logs, observer_of_process
 from headwater.runtime import WIRES, Runtime
-from headwater.server.auth import Authenticator, Owner
+from headwater.server.auth import Authenticator
 from headwater.server.guards import check_host, check_site
 from headwater.server.routes import GENERATING, Routes
 from headwater.settings import Settings
@@ -53,18 +53,11 @@ _EXPOSED: Final = ["Headwater-Stream", "X-Request-Id", "Retry-After"]
 _ALLOWED: Final = ["Last-Event-ID", "Idempotency-Key", "Headwater-On-Disconnect"]
 
 
-def create_app(
-    settings: Settings,
-    runtime: Callable[[], Runtime],
-    *,
-    owner: Owner | None = None,
-    served: bool = False,
-) -> ASGIApp:
-    """The application. `served` is True for `headwater serve`, False when mounted in an app."""
+def create_app(settings: Settings, runtime: Callable[[], Runtime], auth: Authenticator) -> ASGIApp:
+    """The application, for whomever `auth` lets call."""
     plugins.check()
-    auth = Authenticator(settings.auth, owner=owner, served=served)
     routes = Routes(settings, runtime, auth).routes()
-    app: ASGIApp = App(Router([*routes, *_page()]), settings, guarded=served and auth.open)
+    app: ASGIApp = App(Router([*routes, *_page()]), settings, guarded=auth.guarded)
     if settings.server.cors_origins:
         app = _Cors(
             app,

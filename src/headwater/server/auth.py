@@ -11,7 +11,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from headwater.errors import RequestError
+from headwater.errors import ConfigurationError, RequestError
 from headwater.server import sessions
 from headwater.settings import AuthSettings
 
@@ -40,11 +40,16 @@ class Authenticator:
         served: bool,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        environ = os.environ if environ is None else environ
-        self._digests = {name: _digest(key, environ) for name, key in settings.keys.items()}
+        self._environ = os.environ if environ is None else environ
+        self._digests = self._read(settings)
         self._anonymous = settings.anonymous
         self._owner = owner
         self._served = served
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it is the place of a caller, not a credential, that protects a server of ours."""
+        return self._served and self.open
 
     @property
     def open(self) -> bool:
@@ -77,6 +82,19 @@ class Authenticator:
         if generates:
             raise _unauthorized("Mounted in an app, generating wants [auth.keys] or owner=.")
         return None
+
+    def renew(self, settings: AuthSettings) -> frozenset[str]:
+        """Take the keys of `settings` from now on; gives those that are gone, or are another now.
+
+        `ConfigurationError` when none would be left: a server that asked for keys goes on asking.
+        """
+        if not settings.keys:
+            raise ConfigurationError("[auth.keys] is empty: the last key goes with a restart")
+        before, self._digests = self._digests, self._read(settings)
+        return frozenset(n for n, digest in before.items() if self._digests.get(n) != digest)
+
+    def _read(self, settings: AuthSettings) -> dict[str, bytes]:
+        return {name: _digest(key, self._environ) for name, key in settings.keys.items()}
 
     def sign_in(self, key: str) -> str | None:
         """The session cookie for a key, or None where there are no keys; `RequestError`s else."""

@@ -8,7 +8,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -38,22 +38,24 @@ def serve(
     runtime: Callable[[], Runtime],
     *,
     on_ready: Callable[[str], None] | None = None,
+    renew: Callable[[], Collection[str]] | None = None,
 ) -> None:
     """Serve `app` until SIGINT or SIGTERM; `on_ready` is told the URL once connections are taken.
 
-    With several workers each is a process of its own, and one of them tells. `HeadwaterError` when
-    the address cannot be listened on.
+    With several workers each is a process of its own, and one of them tells. At SIGHUP `renew`
+    reads the keys again and says who is no caller any more; their streams are stopped.
+    `HeadwaterError` when the address cannot be listened on.
     """
     sock = _listen(settings.server.host, settings.server.port)
     if settings.server.workers == 1:
-        _work(app, settings, runtime, sock, on_ready)
+        _work(app, settings, runtime, sock, on_ready, renew)
         return
 
     def work(number: int, alive: int) -> None:
-        _work(app, settings, runtime, sock, on_ready if number == 0 else None, alive)
+        _work(app, settings, runtime, sock, on_ready if number == 0 else None, renew, alive)
 
     with shared_metrics() as forget:
-        Supervisor(settings.server.workers, work, forget).run()
+        Supervisor(settings.server.workers, work, forget, renew).run()
 
 
 def _work(
@@ -62,6 +64,7 @@ def _work(
     runtime: Callable[[], Runtime],
     sock: socket.socket,
     on_ready: Callable[[str], None] | None,
+    renew: Callable[[], Collection[str]] | None,
     alive: int | None = None,
 ) -> None:
     """One process. It stops, too, when there is something to be read from `alive`, or its end."""
@@ -77,7 +80,7 @@ def _work(
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.server.drain_s + _LAST_BYTES_S) + 1,
     )
-    server = _Server(config, settings, runtime, on_ready, alive)
+    server = _Server(config, settings, runtime, on_ready, renew, alive)
     # uvicorn raises the signal that ended it once more; being asked to stop is not a failure.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
@@ -91,6 +94,7 @@ class _Server(uvicorn.Server):
         settings: Settings,
         runtime: Callable[[], Runtime],
         on_ready: Callable[[str], None] | None,
+        renew: Callable[[], Collection[str]] | None,
         alive: int | None,
     ) -> None:
         super().__init__(config)
@@ -98,11 +102,15 @@ class _Server(uvicorn.Server):
         self._settings = settings
         self._runtime = runtime
         self._on_ready = on_ready
+        self._renew = renew
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self._alive is not None:
             asyncio.get_running_loop().add_reader(self._alive, self._left_alone)
+        if self._renew is not None and hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._revoke, self._renew)
+            self._revoke(self._renew)  # the signal may have come before there was a handler
         try:
             await self._runtime().hub.open()  # what dead processes left is ended now
         except HeadwaterError as error:
@@ -124,6 +132,9 @@ class _Server(uvicorn.Server):
             drain.cancel()
         await asyncio.gather(drain, return_exceptions=True)
         await runtime.aclose()
+
+    def _revoke(self, renew: Callable[[], Collection[str]]) -> None:
+        self._runtime().hub.revoke(renew())
 
     def _left_alone(self) -> None:
         """The supervisor has died, or been killed."""

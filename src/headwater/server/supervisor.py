@@ -24,17 +24,23 @@ class Supervisor:
     """Runs `work` in `count` processes until SIGTERM or SIGINT.
 
     `work` is given its number, from 0, and a descriptor that ends when the supervisor does, however
-    it dies. A worker that dies is replaced by one with its number; `forget` is told its pid.
+    it dies. A worker that dies is replaced by one with its number; `forget` is told its pid. At
+    SIGHUP, which workers are sent too, `renew` is called: what it changes, later workers have.
     """
 
     def __init__(
-        self, count: int, work: Callable[[int, int], None], forget: Callable[[int], None]
+        self,
+        count: int,
+        work: Callable[[int, int], None],
+        forget: Callable[[int], None],
+        renew: Callable[[], object] | None = None,
     ) -> None:
         if not hasattr(os, "fork"):
             raise ConfigurationError("server.workers: this system has no fork; use 1")
         self._count = count
         self._work = work
         self._forget = forget
+        self._renew = renew
         self._workers: dict[int, tuple[int, float]] = {}  # by pid: number, and when it was started
         self._stopping = False
         self._alive = os.pipe()  # its reading end is the workers', its writing end ours alone
@@ -43,6 +49,8 @@ class Supervisor:
         """Return when every worker has ended."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
+        if self._renew is not None:
+            signal.signal(signal.SIGHUP, self._pass_on)
         for number in range(self._count):
             self._start(number)
         while self._workers:
@@ -72,6 +80,8 @@ class Supervisor:
             # Until its server has its own handlers, a signal just ends it.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if self._renew is not None:  # its server looks for itself, once it has its handler
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
             os.close(self._alive[1])
             self._work(number, self._alive[0])
             code = 0
@@ -80,6 +90,12 @@ class Supervisor:
         finally:
             sys.stdout.flush()
             os._exit(code)
+
+    def _pass_on(self, signum: int, frame: FrameType | None) -> None:
+        if self._renew is not None:
+            self._renew()
+        for pid in self._workers:
+            os.kill(pid, signal.SIGHUP)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self._stopping = True

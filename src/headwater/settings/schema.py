@@ -152,13 +152,14 @@ class AuthSettings(Section, frozen=True):
 
 
 class LimitSettings(Section, frozen=True):
-    """What one principal may use; unset is unlimited."""
+    """What one principal may use, in each process; unset is unlimited."""
 
     requests_per_minute: Annotated[
-        Count | None, Meta(description="Requests that a principal may make in a minute.")
+        Count | None, Meta(description="Streams that a principal may begin in a minute.")
     ] = None
     tokens_per_minute: Annotated[
-        Count | None, Meta(description="Tokens that a principal may receive in a minute.")
+        Count | None,
+        Meta(description="Tokens, in and out, that a principal may use in a minute."),
     ] = None
     concurrent_streams: Annotated[
         Count | None, Meta(description="Streams that a principal may have running at once.")

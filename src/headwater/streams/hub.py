@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import structs
@@ -290,6 +290,16 @@ class Hub:
         if isinstance(live, Remote):
             await self._stop_elsewhere(live)
 
+    def revoke(self, principals: Collection[str]) -> None:
+        """Stop what these principals have running; those of them who read here are cut."""
+        for stream in list(self._streams.values()):
+            if stream.record.principal in principals:
+                stream.producer.stop("revoked")
+        for remote in list(self._remotes.values()):
+            if remote.record.principal in principals:
+                remote.stop()
+                remote.cut()
+
     async def _stop_elsewhere(self, remote: Remote) -> None:
         """Until the log has its end: the owner's, or that of whoever sweeps up after it."""
         loop = asyncio.get_running_loop()
@@ -305,6 +315,8 @@ class Hub:
 
     async def list(self, principal: str | None, limit: int) -> Sequence[Record]:
         """The principal's streams, newest first."""
+        if self._keeper is None:
+            await self.open()
         return await self.store.list(principal, limit)
 
     async def drain(self, deadline_s: float) -> None:

@@ -44,10 +44,10 @@ class Producer(Writing):
 
     `timeouts` is None for a source that takes what time it wants. `failure` is the error that ended
     the log, where one did; `left` says that another process is to end it, or has; `unlogged` is the
-    terminal event that the log could not take. `asked_at` is `time.monotonic()` when the request
-    arrived: all timings count from there.
-    `recovery` says who goes on when the source breaks off; `position` is where the log ends, and
-    `repairs` how many seams it has.
+    terminal event that the log could not take; `usage` what the provider had counted at the end,
+    None before. `asked_at` is `time.monotonic()` when the request arrived: all timings count from
+    there. `recovery` says who goes on when the source breaks off; `position` is where the log ends,
+    and `repairs` how many seams it has.
     """
 
     __slots__ = (
@@ -75,6 +75,7 @@ class Producer(Writing):
         "failure",
         "left",
         "unlogged",
+        "usage",
     )
 
     def __init__(
@@ -118,6 +119,7 @@ class Producer(Writing):
         self.left = False
         self.failure: HeadwaterError | None = None
         self.unlogged: StreamError | None = None
+        self.usage: Usage | None = None
 
     def start(self, first: StreamStart | None, broken: HeadwaterError | None = None) -> None:
         """Write the first event and ask the upstream.
@@ -138,7 +140,7 @@ class Producer(Writing):
     def stop(self, cause: str = "asked") -> None:
         """Cancel the upstream at once; the log ends `cancelled`. Nothing when it has ended.
 
-        `cause` is for metrics: `asked`, or `unread` when nobody reads any more.
+        `cause` is for metrics: `asked`, `unread` when nobody reads any more, or `revoked`.
         """
         if not self.ended:
             self._cause = cause
@@ -275,6 +277,7 @@ class Producer(Writing):
 
     def _terminate(self, event: StreamEnd | StreamError, before: Sequence[Event] = ()) -> None:
         self._stop()
+        self.usage = event.usage
         self._append((*before, event), closes=True)
         self._tell(event)
 
@@ -334,5 +337,6 @@ class Producer(Writing):
         self._source.cancel()
         error = StorageError("storage_failed", "The log cannot be written.")
         self.unlogged = self._error(error)
+        self.usage = self.unlogged.usage
         self._feed.fail(self.unlogged)
         self._tell(self.unlogged)

@@ -39,6 +39,8 @@ class Stream(Live):
         self._on_disconnect = on_disconnect
         self._forget = forget
         self.told = told
+        #: Called once, when the stream no longer runs here.
+        self.on_over: Callable[[], None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         # Processes with readers, and until when that is believed.
         self._elsewhere: dict[str, float] = {}
@@ -98,3 +100,6 @@ class Stream(Live):
         if self._grace is not None:
             self._grace.cancel()
         self._forget(self)
+        on_over, self.on_over = self.on_over, None  # whoever it is may know this stream
+        if on_over is not None:
+            on_over()

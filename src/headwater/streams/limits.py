@@ -1,0 +1,194 @@
+"""What one principal may use: requests and tokens a minute, streams at once, tokens an answer.
+
+Per process: each counts what it began itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from msgspec import structs
+
+from headwater.errors import HeadwaterError, RequestError
+from headwater.generation import GenerationRequest
+from headwater.settings import LimitSettings
+from headwater.streams.stream import Stream
+
+# Characters of a token, for what no provider has counted yet: English prose in common vocabularies.
+_CHARACTERS: Final = 4
+# A running stream may end at any time: its caller is to look again soon.
+_LOOK_AGAIN_S: Final = 1.0
+# Principals may be as many as an app has users: so many are kept before idle ones are looked for.
+_ACCOUNTS: Final = 1024
+_CAPS: Final = ("max_tokens", "max_completion_tokens")
+
+
+class Bucket:
+    """Holds what a minute allows, and fills evenly; what is drawn beyond it is owed.
+
+    Times are seconds of any one clock that does not go back.
+    """
+
+    def __init__(self, per_minute: int, now: float) -> None:
+        self.most = float(per_minute)
+        self._level = self.most
+        self._at = now
+
+    def level(self, now: float) -> float:
+        """What is there; less than nothing while something is owed."""
+        self._level = min(self.most, self._level + (now - self._at) * self.most / 60)
+        self._at = now
+        return self._level
+
+    def draw(self, amount: float, now: float) -> None:
+        """Take; a negative amount is given back."""
+        self._level = min(self.most, self.level(now) - amount)
+
+    def wait(self, wanted: float, now: float) -> float:
+        """Seconds until `wanted` is there, 0 when it is."""
+        return max(0.0, (wanted - self.level(now)) * 60 / self.most)
+
+
+class _Account:
+    """One principal's."""
+
+    def __init__(self, limits: LimitSettings, now: float) -> None:
+        asked, tokens = limits.requests_per_minute, limits.tokens_per_minute
+        self.requests = None if asked is None else Bucket(asked, now)
+        self.tokens = None if tokens is None else Bucket(tokens, now)
+        self.running: set[Ticket] = set()
+
+    def idle(self, now: float) -> bool:
+        """Whether a new account would be just like it."""
+        buckets = [each for each in (self.requests, self.tokens) if each is not None]
+        return not self.running and all(each.level(now) >= each.most for each in buckets)
+
+
+class Ticket:
+    """The leave to run one stream: told when it runs, or that it does not."""
+
+    def __init__(self, account: _Account, clock: Callable[[], float], tokens: float) -> None:
+        self._account = account
+        self._clock = clock
+        self._input = tokens
+        self._stream: Stream | None = None
+        account.running.add(self)
+
+    @property
+    def tokens(self) -> float:
+        """What the stream has used so far, as far as can be told: a piece is about a token."""
+        return self._input + (0 if self._stream is None else self._stream.feed.position.seq)
+
+    def begun(self, stream: Stream) -> None:
+        """It runs; its tokens are counted when it ends."""
+        self._stream = stream
+        if stream.feed.ended:
+            self._ended()
+        else:
+            stream.on_over = self._ended
+
+    def unused(self) -> None:
+        """It could not begin: nothing was used."""
+        self._account.running.discard(self)
+        if self._account.requests is not None:
+            self._account.requests.draw(-1, self._clock())
+
+    def _ended(self) -> None:
+        self._account.running.discard(self)
+        usage = None if self._stream is None else self._stream.producer.usage
+        used = self.tokens if usage is None else usage.input_tokens + usage.output_tokens
+        self._stream = None
+        if self._account.tokens is not None:
+            self._account.tokens.draw(used, self._clock())
+
+
+class Limits:
+    """Admits streams, by principal; nobody is a principal too."""
+
+    def __init__(
+        self, settings: LimitSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._accounts: dict[str | None, _Account] = {}
+        self._look_at = _ACCOUNTS
+
+    def capped(self, asked: GenerationRequest) -> GenerationRequest:
+        """The request with the longest answer it may have; `RequestError` when it asks for more."""
+        most = self._settings.max_output_tokens
+        if most is None:
+            return asked
+        given = {name: asked.options[name] for name in _CAPS if asked.options.get(name) is not None}
+        for name, tokens in given.items():
+            if tokens > most:
+                raise RequestError(
+                    f"At most {most} output tokens may be asked for here, not {tokens}.", param=name
+                )
+        if given:
+            return asked
+        return structs.replace(asked, options={**asked.options, "max_tokens": most})
+
+    def admit(self, principal: str | None, asked: object) -> Ticket:
+        """Leave to begin a stream that answers `asked`; `HeadwaterError` (`rate_limited`) else."""
+        now = self._clock()
+        account = self._account(principal, now)
+        self._check_streams(account)
+        self._check_tokens(account, now)
+        if account.requests is not None:
+            wait = account.requests.wait(1, now)
+            if wait:
+                raise _limited("requests_per_minute", self._settings.requests_per_minute, wait)
+            account.requests.draw(1, now)
+        tokens = 0.0
+        if account.tokens is not None and isinstance(asked, GenerationRequest):
+            tokens = _characters(asked.messages) / _CHARACTERS
+        return Ticket(account, self._clock, tokens)
+
+    def _check_streams(self, account: _Account) -> None:
+        most = self._settings.concurrent_streams
+        if most is not None and len(account.running) >= most:
+            raise _limited("concurrent_streams", most, _LOOK_AGAIN_S)
+
+    def _check_tokens(self, account: _Account, now: float) -> None:
+        """Something must be left beyond what running streams have used; what is taken is owed."""
+        if account.tokens is not None:
+            running = sum(ticket.tokens for ticket in account.running)
+            wait = account.tokens.wait(running + 1, now)
+            if wait:
+                raise _limited("tokens_per_minute", self._settings.tokens_per_minute, wait)
+
+    def _account(self, principal: str | None, now: float) -> _Account:
+        account = self._accounts.get(principal)
+        if account is None:
+            if len(self._accounts) >= self._look_at:
+                left = {name: a for name, a in self._accounts.items() if not a.idle(now)}
+                self._accounts, self._look_at = left, max(_ACCOUNTS, 2 * len(left))
+            account = self._accounts[principal] = _Account(self._settings, now)
+        return account
+
+
+def _limited(setting: str, most: int | None, wait: float) -> HeadwaterError:
+    what = {
+        "requests_per_minute": "requests a minute",
+        "tokens_per_minute": "tokens a minute",
+        "concurrent_streams": "streams at once",
+    }[setting]
+    return HeadwaterError(
+        "rate_limited",
+        f"You may have {most} {what} here (limits.{setting}); ask again later.",
+        retry_after=wait,
+    )
+
+
+def _characters(messages: Iterable[dict[str, Any]]) -> int:
+    """The text of a conversation; images and the like are counted by the provider alone."""
+    total = 0
+    for message in messages:
+        content = message.get("content")
+        parts = content if isinstance(content, list) else [{"text": content}]
+        for part in parts:
+            text = part.get("text") if isinstance(part, dict) else None
+            total += len(text) if isinstance(text, str) else 0
+    return total
