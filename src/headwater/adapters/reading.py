@@ -11,6 +11,7 @@ from headwater.errors import ConfigurationError, RequestError
 from headwater.position import START, Position
 from headwater.runtime import Runtime, wire_named, wire_names
 from headwater.streams import Opened
+from headwater.streams.finding import check_position
 from headwater.wires.base import Wire
 
 
@@ -61,7 +62,7 @@ async def find(
         options = ()
     after = Position.parse(text) if text else START
     if text:
-        await hub.check_position(record, after, tail)
+        await check_position(hub.store, record, after, tail)
     opened = Opened(hub, record, hub.live(record, tail))
     return Reading(opened, wire, options, after, tail.closed and after == tail.last)
 

@@ -14,6 +14,7 @@ from headwater.position import Position
 from headwater.runtime import Runtime
 from headwater.stores.base import Record, Tail
 from headwater.streams import Hub
+from headwater.streams.finding import check_position
 from headwater.wires.base import JSON, Wire
 
 # How long a repeat waits for the first request, which may still ask which model there is.
@@ -55,7 +56,7 @@ async def resumed(
             continue
         try:
             _, tail = await hub.find(record.stream, principal)
-            await hub.check_position(record, after, tail)
+            await check_position(hub.store, record, after, tail)
         except HeadwaterError:  # dropped, trimmed, or without this position
             continue
         return record, _before_end(after, tail)

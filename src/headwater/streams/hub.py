@@ -6,13 +6,13 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import structs
 
 from headwater import events as ev
-from headwater.errors import HeadwaterError, RequestError, UnavailableError
+from headwater.errors import RequestError, UnavailableError
 from headwater.observe import Observer
 from headwater.position import START, Position
 from headwater.providers.base import Source
@@ -23,7 +23,7 @@ from headwater.streams.ending import Endings, Told
 from headwater.streams.leases import Leases, broken_off
 from headwater.streams.live import Live, fold_log
 from headwater.streams.producer import Producer
-from headwater.streams.recovery import MAX_REPAIRS, Recovery, said_of
+from headwater.streams.recovery import Recover, Recovery, resumption
 from headwater.streams.remote import Remote
 from headwater.streams.stream import Stream
 from headwater.streams.subscriber import Sink, Subscriber
@@ -34,17 +34,14 @@ log = logging.getLogger("headwater.streams")
 # How long a process at its limit asks callers to wait: streams end every second there.
 _OVERLOAD_RETRY_S: Final = 1.0
 
-#: Who goes on with a stream, and what it does without readers, by its record and its plan.
-Recover = Callable[[Record, bytes], Awaitable[tuple[Recovery, OnDisconnect]]]
-
 #: "once begun": the source itself sees to it that there is a first token.
 Timed = Literal["always", "once begun", "never"]
 
 # Readers that replay in one turn of the loop: each folds and writes up to 64 KiB.
 _REPLAYS: Final = 4
 
-# How often an owner that has not answered is asked again to stop.
-_ASK_AGAIN_S: Final = 0.5
+# Beyond its lease, how long the streams of a dead process wait for whoever sweeps up after it.
+_SWEPT_S: Final = 2.0
 
 
 class Hub:
@@ -171,21 +168,12 @@ class Hub:
 
     async def _take_on(self, record: Record, tail: Tail) -> bool:
         """Go on with a stream of another process that is this one's now; False where nobody can."""
-        plan = await self.store.plan(record.stream)
-        full = len(self._streams) >= self.settings.server.max_streams
-        # A request that kills whoever serves it must not go round for ever.
-        if plan is None or self._recover is None or full or tail.last.epoch > 1 + MAX_REPAIRS:
+        if len(self._streams) >= self.settings.server.max_streams or self._recover is None:
             return False
-        snapshot = await fold_log(self.store, record.stream)
-        said = said_of(snapshot)
-        if said is None or len(snapshot.repairs) >= MAX_REPAIRS:
+        resumed = await resumption(self.store, record, tail, self._recover)
+        if resumed is None:
             return False
-        try:
-            recovery, on_disconnect = await self._recover(record, plan)
-            source = recovery.source(said)
-        except HeadwaterError as error:
-            log.warning("stream %s cannot go on: %s", record.stream, error.message)
-            return False
+        recovery, on_disconnect, source, snapshot = resumed
         record = structs.replace(record, node=self.store.node)
         stream = Stream(record, on_disconnect, self.store, self.forget)
         stream.feed.position = tail.last
@@ -231,24 +219,6 @@ class Hub:
             )
         return live
 
-    async def check_position(self, record: Record, after: Position, tail: Tail) -> None:
-        """`position_lost` when the log has no such position: never a silent jump."""
-        there = START < after <= tail.last and after.seq >= 1
-        if there and after.epoch < tail.last.epoch:
-            # An earlier owner's: it may have ended before that position.
-            before = Position(after.epoch, after.seq - 1)
-            entries = await self.store.read(record.stream, before, 1)
-            there = (
-                entries is not None and len(entries) > 0 and entries[0].last.epoch == after.epoch
-            )
-        if not there:
-            raise HeadwaterError(
-                "position_lost",
-                f"Position {after} is not in this stream, which ends at {tail.last}: read it from "
-                "the start.",
-                retryable=False,
-            )
-
     def read(
         self,
         stream: str,
@@ -288,7 +258,7 @@ class Hub:
             return
         live = self.live(record, tail)
         if isinstance(live, Remote):
-            await self._stop_elsewhere(live)
+            await live.stopped(self.settings.store.lease_s + _SWEPT_S)
 
     def revoke(self, principals: Collection[str]) -> None:
         """Stop what these principals have running; those of them who read here are cut."""
@@ -299,19 +269,6 @@ class Hub:
             if remote.record.principal in principals:
                 remote.stop()
                 remote.cut()
-
-    async def _stop_elsewhere(self, remote: Remote) -> None:
-        """Until the log has its end: the owner's, or that of whoever sweeps up after it."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self.settings.store.lease_s + 2
-        with remote.held():
-            while not remote.feed.ended and loop.time() < give_up_at:
-                remote.stop()
-                try:
-                    async with asyncio.timeout(_ASK_AGAIN_S):
-                        await remote.ended()
-                except TimeoutError:
-                    pass
 
     async def list(self, principal: str | None, limit: int) -> Sequence[Record]:
         """The principal's streams, newest first."""

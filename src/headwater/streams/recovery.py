@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -16,7 +16,7 @@ from headwater.observe import Try
 from headwater.position import Position
 from headwater.providers.base import Receiver, Source
 from headwater.snapshot import Snapshot
-from headwater.stores.base import Store
+from headwater.stores.base import Record, Store, Tail
 from headwater.streams.live import fold_log
 from headwater.streams.router import Router
 from headwater.streams.routing import Candidate
@@ -131,6 +131,30 @@ def said_of(snapshot: Snapshot) -> Said | None:
     if snapshot.reasoning and not snapshot.text:
         return None
     return Said(snapshot.text, snapshot.reasoning, pieces)
+
+
+#: Who goes on with a stream, and what it does without readers, by its record and its plan.
+Recover = Callable[[Record, bytes], Awaitable[tuple[Recovery, OnDisconnect]]]
+
+
+async def resumption(
+    store: Store, record: Record, tail: Tail, recover: Recover
+) -> tuple[Recovery, OnDisconnect, Source, Snapshot] | None:
+    """All that going on with the stream of a dead process takes; None where nobody can."""
+    plan = await store.plan(record.stream)
+    # A request that kills whoever serves it must not go round for ever.
+    if plan is None or tail.last.epoch > 1 + MAX_REPAIRS:
+        return None
+    snapshot = await fold_log(store, record.stream)
+    said = said_of(snapshot)
+    if said is None or len(snapshot.repairs) >= MAX_REPAIRS:
+        return None
+    try:
+        recovery, on_disconnect = await recover(record, plan)
+        return recovery, on_disconnect, recovery.source(said), snapshot
+    except HeadwaterError as error:
+        log.warning("stream %s cannot go on: %s", record.stream, error.message)
+        return None
 
 
 class Nobody:
