@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import get_args
+
+import pytest
 
 from headwater.position import START, Position
 from headwater.stores.base import Entry, Note, Tail
+from headwater.stores.sqlite import SqliteStore
 from tests.stores.backends import Make, shared_stores
 from tests.stores.driving import P1, P2, Driver, driven, opened
 
@@ -170,3 +175,23 @@ def test_a_wake_may_be_lost_and_the_log_is_not(make: Make) -> None:
         await other.aclose()
 
     asyncio.run(run())
+
+
+def test_the_last_process_leaves_no_folder_of_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        stores = [SqliteStore(tmp_path / "s.db", ttl_s=9, lease_s=LEASE_S) for _ in range(2)]
+        for store in stores:
+            await store.open(lambda *_: None)
+        [folder] = Path(short).iterdir()
+        assert len(list(folder.iterdir())) == 2
+        await stores[0].aclose()
+        assert len(list(folder.iterdir())) == 1
+        await stores[1].aclose()
+        assert list(Path(short).iterdir()) == []
+
+    # The address of a socket has room for no long path.
+    with tempfile.TemporaryDirectory() as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        asyncio.run(run())

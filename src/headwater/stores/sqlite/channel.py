@@ -26,12 +26,11 @@ class Channel:
 
     def __init__(self, database: Path, node: str, on_note: OnNote) -> None:
         self._loop = asyncio.get_running_loop()
-        self._folder = _folder(database)
         self._node = node
         self._on_note = on_note
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        self._socket.bind(str(self._folder / node))
+        self._folder = self._bound(database)
         self._loop.add_reader(self._socket.fileno(), self._hear)
 
     def send(self, node: str, note: Note, stream: str) -> None:
@@ -49,6 +48,16 @@ class Channel:
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
         self.forget(self._node)
+        with suppress(OSError):  # others are still there
+            self._folder.rmdir()
+
+    def _bound(self, database: Path) -> Path:
+        """The folder in which our socket has its name."""
+        while True:
+            folder = _folder(database)
+            with suppress(FileNotFoundError):  # whoever was last has just taken it away
+                self._socket.bind(str(folder / self._node))
+                return folder
 
     def _hear(self) -> None:
         for _ in range(_AT_ONCE):
