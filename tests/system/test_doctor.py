@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
+import trustme
 
 from headwater.cli.proxy_config import configuration
 from headwater.cli.proxy_config.site import site
@@ -152,11 +153,27 @@ def deployed(name: str, cwd: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def doctor(*arguments: str, cwd: Path) -> Told:
+def with_tls(cwd: Path, upstream: str) -> Config:
+    """The nginx that we print, with HTTP/2; `cwd` has the certificates."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(cwd / "authority.pem"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        str(cwd / "server.pem")
+    )
+    tls = f"ssl_certificate {cwd}/server.pem; ssl_certificate_key {cwd}/server.pem;"
+
+    def config(listen: str) -> str:
+        text = written("nginx", upstream)(listen)
+        return text.replace(f"listen {listen};", f"listen {listen} ssl http2; {tls}")
+
+    return config
+
+
+def doctor(*arguments: str, cwd: Path, **environ: str) -> Told:
     done = subprocess.run(
         [HEADWATER, "doctor", *arguments],
         cwd=cwd,
-        env=environment(HEADWATER_API_KEY=KEY),
+        env=environment(HEADWATER_API_KEY=KEY, **environ),
         capture_output=True,
         text=True,
         check=False,
@@ -192,11 +209,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Told]]:
             below = url(f"{kind} below a path", kind, written(kind, other, path="/ai"))
             urls[f"{kind} below a path"] = f"{below}/ai"
         urls["direct"] = server
+        tls = url("tls", "nginx", with_tls(cwd, server))
+        urls["tls"] = tls.replace("http:", "https:")
+        trusted = str(cwd / "authority.pem")
         urls |= {name: stack.enter_context(deployed(name, cwd)) for name in DEPLOYED}
         with ThreadPoolExecutor(len(urls)) as pool:
             runs = {}
             for name, where in urls.items():
-                runs[name] = pool.submit(doctor, where, "--json", cwd=cwd)
+                runs[name] = pool.submit(doctor, where, "--json", cwd=cwd, SSL_CERT_FILE=trusted)
                 time.sleep(0.1)  # that forty interpreters start at once is none of its business
             yield {name: run.result() for name, run in runs.items()}
 
@@ -250,6 +270,19 @@ def test_below_a_path(told: dict[str, Told], kind: str) -> None:
 @pytest.mark.parametrize("name", DEPLOYED)
 def test_what_is_in_deploy_is_healthy(told: dict[str, Told], name: str) -> None:
     assert (told[name].status, told[name].flaws) == (0, {}), told[name].text
+
+
+def test_over_tls_it_says_what_a_browser_would_get(told: dict[str, Told]) -> None:
+    assert (told["tls"].status, told["tls"].flaws) == (0, {}), told["tls"].text
+    assert "browsers are given HTTP/2" in told["tls"].check("http-version")["seen"]
+
+
+def test_a_certificate_that_is_not_trusted_is_said_to_be_so(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with proxy("nginx", tmp_path, with_tls(tmp_path, "http://127.0.0.1:1")) as port:
+        told = doctor(f"https://127.0.0.1:{port}", cwd=tmp_path)
+    assert told.status == 2
+    assert "the certificate is not trusted" in told.text
 
 
 def test_a_wrong_key_is_refused_in_one_line(tmp_path: Path) -> None:
