@@ -11,11 +11,13 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from headwater.doctor import checks, foreign, hops
-from headwater.doctor.checks import BODY_BYTES, LARGE_BYTES, SENT, Seen
+from headwater.doctor.checks import BODY_BYTES, LARGE_BYTES
+from headwater.doctor.heads import SENT
 from headwater.doctor.measurement import Measurement
 from headwater.doctor.reading import Ask, edge, negotiated, read
 from headwater.doctor.report import Check, Report
 from headwater.doctor.rhythm import rhythm
+from headwater.doctor.seen import Seen
 from headwater.errors import HeadwaterError
 
 #: The silence that every response must survive: longer than the pause between two heartbeats.
