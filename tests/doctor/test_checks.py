@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from headwater.doctor.checks import BODY_BYTES, LARGE_BYTES, SENT, Seen, judge
+from headwater.doctor.checks import BODY_BYTES, LARGE_BYTES, judge
+from headwater.doctor.heads import SENT
 from headwater.doctor.hops import Path
 from headwater.doctor.measurement import Arrival, Measurement
 from headwater.doctor.report import Report
+from headwater.doctor.seen import Seen
 
 HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",

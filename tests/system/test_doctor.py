@@ -7,6 +7,7 @@ be what was seen.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
+import trustme
 
 from headwater.cli.proxy_config import configuration
 from headwater.cli.proxy_config.site import site
@@ -64,7 +66,7 @@ class Case(NamedTuple):
     behind: Mapping[str, str] | None = None
 
 
-_OLD = {
+OLD = {
     "proxy_http_version 1.1;": "",
     'proxy_set_header Connection "";': "",
     "proxy_buffering off;": "",
@@ -72,14 +74,14 @@ _OLD = {
 }
 
 CASES: Final = {
-    "nginx buffers": Case("nginx", "`proxy_buffering on`, `proxy_ignore_headers X-Accel-Buffering`, HTTP/1.0 to the server", {**_OLD, "gzip off;": "proxy_ignore_headers X-Accel-Buffering;"}, "buffering", line="proxy_buffering off;"),
-    "nginx obeys": Case("nginx", "`proxy_buffering on`, HTTP/1.0 to the server", _OLD, "own-endpoints", "advice", line="proxy_buffering off;"),
+    "nginx buffers": Case("nginx", "`proxy_buffering on`, `proxy_ignore_headers X-Accel-Buffering`, HTTP/1.0 to the server", {**OLD, "gzip off;": "proxy_ignore_headers X-Accel-Buffering;"}, "buffering", line="proxy_buffering off;"),
+    "nginx obeys": Case("nginx", "`proxy_buffering on`, HTTP/1.0 to the server", OLD, "own-endpoints", "advice", line="proxy_buffering off;"),
     "nginx 1.0": Case("nginx", "no `proxy_http_version`", {"proxy_http_version 1.1;": ""}, "http-version", "advice", line="proxy_http_version 1.1;"),
     "nginx gzip": Case("nginx", "`gzip on`, `gzip_types text/event-stream`", {"gzip off;": "gzip on; gzip_types text/event-stream; gzip_proxied any;"}, "compression", line="gzip off;"),
     "nginx gzip buffers": Case("nginx", "`gzip on`, `proxy_buffering on`", {"gzip off;": "gzip on; gzip_types text/event-stream; gzip_proxied any;", "proxy_buffering off;": "proxy_ignore_headers X-Accel-Buffering;"}, "compression", line="gzip off;"),
     "nginx cache": Case("nginx", "`proxy_cache`, `proxy_ignore_headers Cache-Control`", {"proxy_cache off;": "proxy_cache one; proxy_cache_valid 200 1h; proxy_ignore_headers Cache-Control X-Accel-Buffering;", "proxy_buffering off;": ""}, "caching", line="proxy_cache off;", extra="proxy_cache_path cache keys_zone=one:1m;"),
     "nginx read timeout": Case("nginx", "`proxy_read_timeout 5s`", {"proxy_read_timeout 3600s;": "proxy_read_timeout 5s;"}, "silence", line="proxy_read_timeout 3600s;"),
-    "nginx in nginx": Case("nginx", "behind an outer nginx of the kind above, an inner one without `proxy_pass_header`", {**_OLD}, "x-accel-buffering", line="proxy_pass_header X-Accel-Buffering;", behind={"proxy_pass_header X-Accel-Buffering;": ""}),
+    "nginx in nginx": Case("nginx", "behind an outer nginx of the kind above, an inner one without `proxy_pass_header`", {**OLD}, "x-accel-buffering", line="proxy_pass_header X-Accel-Buffering;", behind={"proxy_pass_header X-Accel-Buffering;": ""}),
     "nginx body": Case("nginx", "no `client_max_body_size`", {"client_max_body_size 10m;": ""}, "body", "advice", line="client_max_body_size 10m;"),
     "nginx host": Case("nginx", "no `proxy_set_header Host`", {"proxy_set_header Host $http_host;": ""}, "host", "advice", line="proxy_set_header Host $http_host;"),
     "nginx in": Case("nginx", "`proxy_set_header Last-Event-ID \"\"`", {"gzip off;": 'gzip off; proxy_set_header Last-Event-ID "";'}, "headers-in", line="proxy_set_header"),
@@ -151,11 +153,27 @@ def deployed(name: str, cwd: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def doctor(*arguments: str, cwd: Path) -> Told:
+def with_tls(cwd: Path, upstream: str) -> Config:
+    """The nginx that we print, with HTTP/2; `cwd` has the certificates."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(cwd / "authority.pem"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        str(cwd / "server.pem")
+    )
+    tls = f"ssl_certificate {cwd}/server.pem; ssl_certificate_key {cwd}/server.pem;"
+
+    def config(listen: str) -> str:
+        text = written("nginx", upstream)(listen)
+        return text.replace(f"listen {listen};", f"listen {listen} ssl http2; {tls}")
+
+    return config
+
+
+def doctor(*arguments: str, cwd: Path, **environ: str) -> Told:
     done = subprocess.run(
         [HEADWATER, "doctor", *arguments],
         cwd=cwd,
-        env=environment(HEADWATER_API_KEY=KEY),
+        env=environment(HEADWATER_API_KEY=KEY, **environ),
         capture_output=True,
         text=True,
         check=False,
@@ -191,11 +209,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Told]]:
             below = url(f"{kind} below a path", kind, written(kind, other, path="/ai"))
             urls[f"{kind} below a path"] = f"{below}/ai"
         urls["direct"] = server
+        tls = url("tls", "nginx", with_tls(cwd, server))
+        urls["tls"] = tls.replace("http:", "https:")
+        trusted = str(cwd / "authority.pem")
         urls |= {name: stack.enter_context(deployed(name, cwd)) for name in DEPLOYED}
         with ThreadPoolExecutor(len(urls)) as pool:
             runs = {}
             for name, where in urls.items():
-                runs[name] = pool.submit(doctor, where, "--json", cwd=cwd)
+                runs[name] = pool.submit(doctor, where, "--json", cwd=cwd, SSL_CERT_FILE=trusted)
                 time.sleep(0.1)  # that forty interpreters start at once is none of its business
             yield {name: run.result() for name, run in runs.items()}
 
@@ -251,6 +272,19 @@ def test_what_is_in_deploy_is_healthy(told: dict[str, Told], name: str) -> None:
     assert (told[name].status, told[name].flaws) == (0, {}), told[name].text
 
 
+def test_over_tls_it_says_what_a_browser_would_get(told: dict[str, Told]) -> None:
+    assert (told["tls"].status, told["tls"].flaws) == (0, {}), told["tls"].text
+    assert "browsers are given HTTP/2" in told["tls"].check("http-version")["seen"]
+
+
+def test_a_certificate_that_is_not_trusted_is_said_to_be_so(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with proxy("nginx", tmp_path, with_tls(tmp_path, "http://127.0.0.1:1")) as port:
+        told = doctor(f"https://127.0.0.1:{port}", cwd=tmp_path)
+    assert told.status == 2
+    assert "the certificate is not trusted" in told.text
+
+
 def test_a_wrong_key_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "headwater.toml").write_text('[auth.keys]\nme = "env:ME"\n')
     with serve(cwd=tmp_path, environ={"ME": "secret"}) as server:
@@ -274,6 +308,33 @@ def test_what_came_at_once_is_not_judged(tmp_path: Path) -> None:
         told = doctor(url, "--data", "{}", cwd=tmp_path)
     assert told.status == 2
     assert "too quick an answer to tell" in told.text
+
+
+def test_a_look_past_the_proxy_tells_who_holds_a_stream_back(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    body = '{"messages": [], "stream": true}'
+    with (
+        FaultyUpstream(
+            dataclasses.replace(chat(["a "] * 10, gap_s=0.1), framing="close")
+        ) as upstream,
+        proxy("nginx", tmp_path, written("nginx", upstream.url.removesuffix("/v1"), OLD)) as port,
+    ):
+        url, there = (
+            f"http://127.0.0.1:{port}/v1/chat/completions",
+            f"{upstream.url}/chat/completions",
+        )
+        told = doctor(url, "--direct", there, "--data", body, "--json", cwd=tmp_path)
+    assert told.status == 1
+    assert told.check("buffering")["change"]["nginx"].startswith("proxy_buffering off;")
+
+
+def test_a_redirect_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    redirect = {"gzip off;": "return 301 https://chat.example.com/;"}
+    with proxy("nginx", tmp_path, written("nginx", "http://127.0.0.1:1", redirect)) as port:
+        told = doctor(f"http://127.0.0.1:{port}", cwd=tmp_path)
+    assert told.status == 2
+    assert "a redirect: ask https://chat.example.com/" in told.text
 
 
 def test_what_is_no_stream_is_said_to_be_none(tmp_path: Path) -> None:

@@ -30,8 +30,9 @@ _SIGNS: Final = {"ok": "ok", "advice": "advice", "fault": "FAULT", "not told": "
     "--idle",
     type=click.FloatRange(20, 3600),
     default=20.0,
+    show_default=True,
     metavar="S",
-    help="Seconds of silence that a response must survive.  [20 to 3600; default: 20]",
+    help="Seconds of silence that a response must survive.",
 )
 @click.option("--data", metavar="JSON", help="POST this to a stream that is not Headwater's.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
@@ -79,9 +80,10 @@ def _checked(url: str) -> str:
 
 def _examine(subjects: list[Subject]) -> list[Report]:
     """One after the other: they would make each other late."""
-    from headwater.doctor import examine
+    from headwater.doctor import compared, examine
 
-    return [examine(subject) for subject in subjects]
+    report, *direct = [examine(subject) for subject in subjects]
+    return [compared(report, direct[0]), *direct] if direct else [report]
 
 
 def _print(report: Report, direct: Report | None = None) -> None:

@@ -5,6 +5,7 @@
 """
 
 from headwater.doctor.examination import Subject, examine
+from headwater.doctor.foreign import compared
 from headwater.doctor.report import Check, Report
 
-__all__ = ["Check", "Report", "Subject", "examine"]
+__all__ = ["Check", "Report", "Subject", "compared", "examine"]

@@ -11,11 +11,13 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from headwater.doctor import checks, foreign, hops
-from headwater.doctor.checks import BODY_BYTES, LARGE_BYTES, SENT, Seen
+from headwater.doctor.checks import BODY_BYTES, LARGE_BYTES
+from headwater.doctor.heads import SENT
 from headwater.doctor.measurement import Measurement
 from headwater.doctor.reading import Ask, edge, negotiated, read
 from headwater.doctor.report import Check, Report
 from headwater.doctor.rhythm import rhythm
+from headwater.doctor.seen import Seen
 from headwater.errors import HeadwaterError
 
 #: The silence that every response must survive: longer than the pause between two heartbeats.
@@ -60,14 +62,16 @@ def examine(subject: Subject) -> Report:
     `HeadwaterError` when nothing is there, or a Headwater server refuses.
     """
     if subject.data is None:
-        twins = (_probe(subject, ticks=1, tag="twin"), None)
-        if twins[0].start is not None:
-            return _examine_probe(subject, twins[0])
-        _refused(twins[0])
+        tag = secrets.token_hex(8)
+        first = _probe(subject, ticks=1, tag=tag)
+        if first.start is not None:
+            return _examine_probe(subject, first, tag)
+        _refused(first)
     return _examine_stream(subject)
 
 
-def _examine_probe(subject: Subject, first: Measurement) -> Report:
+def _examine_probe(subject: Subject, first: Measurement, tag: str) -> Report:
+    """`first` was asked for with `tag`: once more, and a cache shows itself."""
     seen: dict[str, Measurement] = {}
     lasting_s = int(subject.idle_s)
 
@@ -79,7 +83,7 @@ def _examine_probe(subject: Subject, first: Measurement) -> Report:
 
     def quick() -> None:
         """One after another, so that none of them makes another late."""
-        seen["twin"] = _probe(subject, ticks=1, tag="twin")
+        seen["twin"] = _probe(subject, ticks=1, tag=tag)
         seen["plain"] = _settled(lambda: _probe(subject, ticks=20))
         seen["zipped"] = _settled(lambda: _probe(subject, _GZIP, ticks=15))
         if rhythm(seen["plain"].ticks).verdict == "held":
@@ -130,6 +134,8 @@ def _examine_stream(subject: Subject) -> Report:
     if not plain.is_stream:
         kind = plain.headers.get("content-type", "no Content-Type")
         said = f"{plain.status} with {kind}, no text/event-stream, and there is no /probe"
+        if "location" in plain.headers:
+            said = f"{plain.status}, a redirect: ask {plain.headers['location']}"
         return Report(subject.url, "unknown", (), None, (Check("stream", "not told", said),))
     path = hops.path(plain.headers, None, edge(subject.url))
     verdicts = foreign.judge(path, plain, ask(_GZIP))

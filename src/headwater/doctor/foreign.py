@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from headwater.doctor import remedies
 from headwater.doctor.hops import Path
 from headwater.doctor.measurement import Measurement
-from headwater.doctor.report import Check
+from headwater.doctor.report import Check, Report
 
 # Events further apart than this did not leave one buffer together.
 _APART_S: Final = 0.02
@@ -21,6 +23,23 @@ def judge(path: Path, plain: Measurement, zipped: Measurement) -> tuple[Check, .
     """What can be told of a stream that was read once as it is, and once with gzip accepted."""
     untold = (Check(name, "not told", "only a Headwater server's /probe tells") for name in _UNTOLD)
     return (_buffering(path, plain), _compression(path, plain, zipped), *untold)
+
+
+def compared(report: Report, direct: Report) -> Report:
+    """The report, where a look past the proxies tells what it alone could not.
+
+    What comes together through them, and comes as a stream without them, they hold back.
+    """
+    behind = {check.name: check.status for check in direct.checks}
+    checks = list(report.checks)
+    for place, check in enumerate(checks):
+        told = check.name == "buffering" and behind.get(check.name) == "ok"
+        if told and check.status == "not told" and report.kind == "sse":
+            path = Path(report.hops, report.proxies)
+            change = remedies.lines(path.names, check.name)
+            said = "events that come as a stream without the proxies come together through them"
+            checks[place] = Check(check.name, "fault", said, path.described, change)
+    return msgspec.structs.replace(report, checks=tuple(checks))
 
 
 def groups(measured: Measurement) -> int:

@@ -79,7 +79,7 @@ def path(
     for table, headers in ((_ANSWERED, answered), (_ASKED, asked or {})):
         names += [name for name, header, words in table if _says(headers, header, words)]
     if edge == "go" and "x-forwarded-server" in (asked or {}) and "caddy" not in names:
-        names.append("traefik")
+        names.insert(0, "traefik")
     names = list(dict.fromkeys(names))
     return Path(tuple(names), _count(names, asked, direct=edge == "headwater"))
 
