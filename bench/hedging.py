@@ -13,6 +13,7 @@ import asyncio
 import json
 import math
 import random
+import re
 import sys
 import tempfile
 import time
@@ -22,7 +23,6 @@ from typing import Final, NamedTuple
 
 import httpx
 
-from bench.ports import await_port, free_port
 from bench.processes import Program
 from headwater.testing import FaultyUpstream
 from headwater.testing.answers import Answer, chat
@@ -34,6 +34,7 @@ _SLOW_SHARE: Final = 0.03
 _SLOW_TIMES: Final = 20
 # An arrival every so often: far from what two cores can do, so that only the upstreams are slow.
 _PER_SECOND: Final = 40
+_STARTS_S: Final = 20.0
 
 _CONFIGURATION: Final = """
 [providers.one]
@@ -70,7 +71,6 @@ class Upstream(FaultyUpstream):
 
 def measure(hedge: str, requests: int, seed: int) -> Outcome:
     """Start all of it with this line of the model's table, ask, and end it."""
-    port = free_port()
     with (
         Upstream(seed + 1) as one,
         Upstream(seed + 2) as two,
@@ -80,13 +80,21 @@ def measure(hedge: str, requests: int, seed: int) -> Outcome:
         config.write_text(_CONFIGURATION.format(one=one.url, two=two.url, hedge=hedge))
         command: list[str | Path] = [
             Path(sys.executable).with_name("headwater"),
-            *("serve", "--port", str(port), "--config", str(config)),
+            *("serve", "--port", "0", "--config", str(config)),
         ]
         with Program(command, log=Path(work) / "log") as program:
-            if not await_port(port):
-                sys.exit(f"the server did not start: {program.last_words()}")
-            times = asyncio.run(_ask_all(f"http://127.0.0.1:{port}", requests, seed))
+            times = asyncio.run(_ask_all(_url(program), requests, seed))
         return Outcome(times, len(one.posts) + len(two.posts))
+
+
+def _url(program: Program) -> str:
+    """Where the server listens, as it says itself."""
+    deadline = time.monotonic() + _STARTS_S
+    while program.running and time.monotonic() < deadline:
+        if found := re.search(r"listening on (\S+)", program.log.read_text()):
+            return found[1]
+        time.sleep(0.05)
+    sys.exit(f"the server did not start: {program.last_words()}")
 
 
 async def _ask_all(url: str, requests: int, seed: int) -> list[float]:
