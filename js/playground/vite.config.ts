@@ -14,7 +14,7 @@ export default defineConfig({
       "@headwater/client": fileURLToPath(new URL("../client/src/index.ts", import.meta.url)),
     },
   },
-  server: { proxy: { "/v1": server } },
+  server: { proxy: { "/v1": server, "/probe": server } },
   build: {
     target: "es2022",
     // light-dark() as it is written, not as two sets of variables.

@@ -65,12 +65,18 @@ def waterfall(visit: Visit) -> None:
     visit.get("traces").get_by_role("button", name="Chat").click()
 
 
+def doctor(visit: Visit) -> None:
+    visit.get("doctor-run").click()
+    visit.wait("doctor", "done", 4 * BOUND_S)
+
+
 #: What a tab is called, what fills it, what it is for, and how its picture is called.
 TABS: list[tuple[str, Callable[[Visit], None], str, str]] = [
     ("Compare", compare, "streamed-pane", "page"),
     ("Chat", chat, "usage", "page-chat"),
     ("Break it", break_it, "break-text", "page-break"),
     ("Waterfall", waterfall, "trace", "page-waterfall"),
+    ("Doctor", doctor, "doctor-verdict", "page-doctor"),
 ]
 
 AUDIT = """async () => {
@@ -112,9 +118,9 @@ def test_the_tabs_are_moved_through_by_the_arrows(browser: Browser, with_model: 
     tabs.first.focus()
     for key, name in [
         ("ArrowRight", "Chat"),
-        ("End", "Waterfall"),
+        ("End", "Doctor"),
         ("ArrowRight", "Compare"),
-        ("ArrowLeft", "Waterfall"),
+        ("ArrowLeft", "Doctor"),
         ("Home", "Compare"),
     ]:
         visit.page.keyboard.press(key)
@@ -123,12 +129,12 @@ def test_the_tabs_are_moved_through_by_the_arrows(browser: Browser, with_model: 
         panel = visit.page.get_by_role("tabpanel", name=name)
         expect(panel).to_be_visible()
     # One of them is in the order of Tab, and the ring around what has the focus is seen.
-    assert [tab.get_attribute("tabindex") for tab in tabs.all()] == ["0", "-1", "-1", "-1"]
+    assert [tab.get_attribute("tabindex") for tab in tabs.all()] == ["0", "-1", "-1", "-1", "-1"]
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert visit.page.evaluate(outline) == "solid"
     visit.page.keyboard.press("End")
     visit.page.reload()
-    expect(visit.page.get_by_role("tab", name="Waterfall", selected=True)).to_be_visible()
+    expect(visit.page.get_by_role("tab", name="Doctor", selected=True)).to_be_visible()
     visit.assert_clean()
     visit.context.close()
 
@@ -189,14 +195,22 @@ def test_where_a_key_is_wanted_the_page_asks_for_it(browser: Browser, closed: Se
     key.press("Enter")
     expect(visit.page.locator("#models-status")).to_have_text(re.compile("ready"))
     # The session is over while the page is open: each tab asks, and goes on.
-    for tab, state in (("Compare", "streamed"), ("Chat", "chat"), ("Break it", "break")):
+    for tab, state in (
+        ("Compare", "streamed"),
+        ("Chat", "chat"),
+        ("Break it", "break"),
+        ("Doctor", "doctor"),
+    ):
         visit.show(tab)
-        visit.choose("tape/story?speed=max")
+        if tab != "Doctor":
+            visit.choose("tape/story?speed=max")
         visit.context.clear_cookies()
         if tab == "Compare":
             visit.run("p")
         elif tab == "Chat":
             visit.say("p")
+        elif tab == "Doctor":
+            visit.get("doctor-run").click()
         else:
             visit.get("break-run").click()
         key.fill(KEY)
@@ -235,5 +249,8 @@ def test_it_works_behind_a_prefix(browser: Browser, tmp_path: Path) -> None:
         visit.wait_for_text("break-text", 100)
         visit.get("cut").click()
         expect(visit.get("audit")).to_contain_text("arrived once", timeout=BOUND_S * 1000)
+        visit.show("Doctor")
+        doctor(visit)
+        expect(visit.get("doctor-verdict")).to_contain_text("reaches this browser as a stream")
         visit.assert_clean()
         visit.context.close()

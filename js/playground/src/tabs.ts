@@ -3,7 +3,8 @@
 import { breakIt } from "./breakit/tab.js";
 import { chat } from "./chat/tab.js";
 import { compare } from "./compare/tab.js";
+import { doctor } from "./doctor/tab.js";
 import type { Tab } from "./shell/tabs.js";
 import { waterfall } from "./waterfall/tab.js";
 
-export const TABS: Tab[] = [compare, chat, breakIt, waterfall];
+export const TABS: Tab[] = [compare, chat, breakIt, waterfall, doctor];

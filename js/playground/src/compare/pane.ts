@@ -5,9 +5,9 @@ import { HeadwaterError, type Timing } from "@headwater/client";
 import { idle, type Arrival } from "../reading/statistics.js";
 import { fromHtml, make, setText, within } from "../shell/elements.js";
 import { NOTHING, rate, seconds } from "../shell/format.js";
+import { emptyLane, type Lane } from "../shell/gauge.js";
 import { errorNotice } from "../text/notice.js";
 import { MarkdownView } from "../text/markdown.js";
-import { emptyLane, type Lane } from "./gauge.js";
 
 const REASONS: Record<string, string> = {
   length: "Ended at the token limit.",

@@ -4,9 +4,9 @@ import "./compare.css";
 
 import { Picker } from "../reading/picker.js";
 import { everyFrame, fromHtml, makeButton, setText, within } from "../shell/elements.js";
+import { Gauge } from "../shell/gauge.js";
 import { askForKey } from "../shell/session.js";
 import type { Tab, View } from "../shell/tabs.js";
-import { Gauge } from "./gauge.js";
 import { findStreams, noteAsked, noteEnd, noteId } from "./place.js";
 import { Row, type Task } from "./run.js";
 import { Summary } from "./summary.js";

@@ -86,3 +86,10 @@ export async function complete(
 export async function openSession(key: string): Promise<void> {
   await post("v1/session", { key });
 }
+
+/** The answer to a probe, before its body. */
+export const openProbe = (
+  url: string,
+  headers: Record<string, string>,
+  signal: AbortSignal,
+): Promise<Response> => request(url, { headers, signal });

@@ -1,6 +1,8 @@
 /** The gauge: lanes over one time axis, a tick for each piece of text as it arrived. */
 
-import { fromHtml, make, within } from "../shell/elements.js";
+import "./gauge.css";
+
+import { fromHtml, make, within } from "./elements.js";
 
 /** What happened in a lane; all times in milliseconds since the run began. */
 export interface Lane {
