@@ -15,10 +15,7 @@ _WINDOW: Final = 1000
 
 
 class Hedging:
-    """One route's: times to the first token, and what share of requests was asked twice.
-
-    `hedged` counts the second attempts of this process.
-    """
+    """One route's: times to the first token, and what share of requests was asked twice."""
 
     def __init__(self, settings: HedgeSettings) -> None:
         self._max_extra = settings.max_extra
@@ -28,7 +25,6 @@ class Hedging:
         self._times: deque[float] = deque(maxlen=_SAMPLES)
         self._requests = 0
         self._extra = 0
-        self.hedged = 0
 
     def requested(self) -> None:
         """A request of this route begins."""
@@ -55,5 +51,4 @@ class Hedging:
         if self._extra + 1 > self._max_extra * self._requests:
             return False
         self._extra += 1
-        self.hedged += 1
         return True
