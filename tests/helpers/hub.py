@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from headwater.events import Event, Tried, Usage
+from headwater.events import Event, Usage
 from headwater.observe import Try
 from headwater.position import START, Position
 from headwater.providers.base import Finish, Outcome, Receiver
@@ -21,7 +21,6 @@ class ScriptedSource:
     attempts = 1
     tries: Sequence[Try] = ()
     route: str | None = None
-    tried: Sequence[Tried] = ()
     connected_at: float | None = None
     usage: Usage | None = None
 

@@ -29,7 +29,8 @@ class Try(msgspec.Struct, frozen=True, gc=False):
     """One request to a provider. `route` is `provider/model`; times are `time.monotonic()`.
 
     `outcome` is `answered`, `cancelled` for one that lost a race or was no longer wanted, or the
-    code of its failure before the first token; `hedge` says that it was made to race a slow one.
+    code of its failure before the first token; `hedge` says that it was made to race a slow one,
+    and `asked` is false for one that was passed over, since it cannot do what was asked for.
     """
 
     route: str
@@ -37,13 +38,14 @@ class Try(msgspec.Struct, frozen=True, gc=False):
     began_at: float
     ended_at: float
     hedge: bool = False
+    asked: bool = True
 
 
 class Ended(msgspec.Struct, frozen=True):
     """The end of a generation; times are seconds from the request, None for a stage not reached.
 
     `outcome` is the finish reason, or the code of the error where `failed`; `cause` says why it was
-    cancelled. `pieces` are the events after the first token, where tokens were not counted.
+    cancelled; `tries` are the requests to providers.
     """
 
     outcome: str

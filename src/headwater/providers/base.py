@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from headwater.errors import HeadwaterError
-from headwater.events import Event, FinishReason, Tried, Usage
+from headwater.events import Event, FinishReason, Usage
 from headwater.generation import GenerationRequest, Said
 from headwater.observe import Try
 from headwater.upstream import Request
@@ -55,11 +55,10 @@ class Source(Protocol):
 
     @property
     def tries(self) -> Sequence[Try]:
-        """The requests to providers that are over, and the one that answers."""
+        """The requests to providers that are over, in order, and the one that answers.
 
-    @property
-    def tried(self) -> Sequence[Tried]:
-        """Who failed before a first token, as readers are told; nobody where there is no choice."""
+        Nothing where there is no choice.
+        """
 
     @property
     def connected_at(self) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final, Protocol
 
 from headwater.errors import HeadwaterError, RequestError, UpstreamError
-from headwater.events import Event, Tried, Usage
+from headwater.events import Event, Usage
 from headwater.generation import GenerationRequest, Said
 from headwater.observe import Try
 from headwater.providers.base import (
@@ -97,7 +97,6 @@ class HttpSource:
     attempts = 1
     tries: Sequence[Try] = ()
     route: str | None = None
-    tried: Sequence[Tried] = ()
 
     def __init__(
         self,
@@ -217,7 +216,6 @@ class Deferred:
     attempts = 1
     tries: Sequence[Try] = ()
     route: str | None = None
-    tried: Sequence[Tried] = ()
 
     def __init__(self, make: Callable[[], Coroutine[None, None, ProviderSource]]) -> None:
         self._make = make

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from typing import Any
 
 from headwater.errors import HeadwaterError
-from headwater.events import Event, StreamEnd, StreamError, StreamStart, TextDelta, Tried, Usage
+from headwater.events import Event, StreamEnd, StreamError, StreamStart, TextDelta, Usage
 from headwater.observe import Try
 from headwater.providers.base import Finish, Outcome, Receiver, Source
 from headwater.providers.objects import Objects
@@ -42,7 +42,6 @@ class AsyncSource:
     attempts = 1
     tries: Sequence[Try] = ()
     route: str | None = None
-    tried: Sequence[Tried] = ()
     connected_at: float | None = None
 
     def __init__(self, items: AsyncIterable[Item]) -> None:
@@ -89,7 +88,6 @@ class SyncSource:
     attempts = 1
     tries: Sequence[Try] = ()
     route: str | None = None
-    tried: Sequence[Tried] = ()
     connected_at: float | None = None
 
     def __init__(self, items: Iterable[Item], spawn: Spawn) -> None:

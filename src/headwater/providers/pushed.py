@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from headwater.errors import HeadwaterError
-from headwater.events import FinishReason, Tried, Usage
+from headwater.events import FinishReason, Usage
 from headwater.observe import Try
 from headwater.providers.base import Finish, Receiver
 from headwater.providers.iterator import Converter, Item
@@ -18,7 +18,6 @@ class PushedSource:
     attempts = 1
     tries: Sequence[Try] = ()
     route: str | None = None
-    tried: Sequence[Tried] = ()
     connected_at: float | None = None
 
     def __init__(self) -> None:

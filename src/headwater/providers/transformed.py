@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.events import Event, TextDelta, Tried, Usage
+from headwater.events import Event, TextDelta, Usage
 from headwater.observe import Try
 from headwater.providers.base import Outcome, Receiver, Source
 from headwater.transforms import Transform
@@ -31,10 +31,6 @@ class Transformed:
     @property
     def tries(self) -> Sequence[Try]:
         return self._source.tries
-
-    @property
-    def tried(self) -> Sequence[Tried]:
-        return self._source.tried
 
     @property
     def connected_at(self) -> float | None:

@@ -68,7 +68,6 @@ class Producer(Writing):
         "_spent",
         "_time",
         "_timeouts",
-        "_tried",
         "_tries",
         "_waiting",
         "_watch",
@@ -108,7 +107,6 @@ class Producer(Writing):
         self._attempts = 0
         self._connected_at: float | None = None
         self._route: str | None = None
-        self._tried: list[Tried] = []
         self._tries: list[Try] = []
         self._deadlines: Deadlines | None = None
         self._began_at = asked_at
@@ -235,7 +233,6 @@ class Producer(Writing):
             return True
         self._spent, self._connected_at = self._usage(), self._connected()
         self._attempts, self._route = self._attempts + source.attempts, source.route
-        self._tried += source.tried
         self._tries += source.tries
         self._source, self._broken, self._waiting = Nobody(), error, True
         if self._deadlines is not None:
@@ -299,7 +296,7 @@ class Producer(Writing):
                 total_s=time.monotonic() - self._asked_at,
                 overhead_s=self._overhead,
                 repairs=self._repairs,
-                tries=(*self._tries, *self._source.tries),
+                tries=[each for each in (*self._tries, *self._source.tries) if each.asked],
             )
         )
 
@@ -325,7 +322,7 @@ class Producer(Writing):
             overhead=round(self._overhead * 1000, 3),
             attempts=self._attempts + self._source.attempts,
             route=self._source.route or self._route or UNSET,
-            tried=(*self._tried, *self._source.tried) or UNSET,
+            tried=_failed((*self._tries, *self._source.tries)) or UNSET,
         )
 
     def _unstored(self, result: Appended) -> None:
@@ -340,3 +337,17 @@ class Producer(Writing):
         self.usage = self.unlogged.usage
         self._feed.fail(self.unlogged)
         self._tell(self.unlogged)
+
+
+def _failed(tries: Sequence[Try]) -> tuple[Tried, ...]:
+    """Who failed before a first token, as readers are told; once where one failed alike again."""
+    told: list[Tried] = []
+    before: Tried | None = None
+    for each in tries:
+        if each.outcome == "cancelled":
+            continue
+        here = None if each.outcome == "answered" else Tried(each.route, each.outcome)
+        if here is not None and here != before:
+            told.append(here)
+        before = here
+    return tuple(told)

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from headwater.errors import HeadwaterError, RequestError
-from headwater.events import ReasoningDelta, StreamRepair, TextDelta, Tried, Usage
+from headwater.events import ReasoningDelta, StreamRepair, TextDelta, Usage
 from headwater.generation import GenerationRequest, Said
 from headwater.observe import Try
 from headwater.position import Position
@@ -162,7 +162,6 @@ class Nobody:
 
     attempts = 0
     tries: Sequence[Try] = ()
-    tried: Sequence[Tried] = ()
     route: str | None = None
     connected_at: float | None = None
     usage: Usage | None = None

@@ -7,12 +7,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 from headwater.errors import HeadwaterError
-from headwater.events import Tried
 from headwater.settings import HedgeSettings, TimeoutSettings
 from headwater.streams.breaker import Breaker
 from headwater.streams.hedging import Hedging
 from headwater.streams.retries import Retries
-from headwater.streams.routing import Candidate, RoutedSource
+from headwater.streams.routing import Candidate, RoutedSource, passed_over
 
 
 class Router:
@@ -53,7 +52,7 @@ class Router:
                 hedging = self._hedging_of(name, hedge) if hedge is not None else None
                 asked = asked or candidates[0].route
                 left = ordered[at:]
-                refused = [Tried(route, error.code) for route, error in refusals.items()]
+                refused = [passed_over(route, error) for route, error in refusals.items()]
                 return RoutedSource(
                     left, first, asked, self._limits, self._retries, breakers, hedging, refused
                 )

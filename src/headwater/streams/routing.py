@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from headwater.errors import HeadwaterError
-from headwater.events import Tried, Usage
+from headwater.events import Usage
 from headwater.observe import Try
 from headwater.providers.base import ProviderSource, Receiver
 from headwater.settings import TimeoutSettings
@@ -39,6 +40,12 @@ class Candidate(msgspec.Struct, frozen=True):
 
     route: str
     make: Callable[[], ProviderSource]
+
+
+def passed_over(route: str, error: HeadwaterError) -> Try:
+    """A candidate that cannot do what was asked for, and so was not asked."""
+    now = time.monotonic()
+    return Try(route, error.code, now, now, asked=False)
 
 
 class RoutedSource:
@@ -72,7 +79,6 @@ class RoutedSource:
         "_won",
         "attempts",
         "route",
-        "tried",
     )
 
     def __init__(
@@ -84,7 +90,7 @@ class RoutedSource:
         retries: Retries,
         breakers: Mapping[str, Breaker],
         hedging: Hedging | None,
-        refused: Sequence[Tried] = (),
+        refused: Sequence[Try] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._limits = limits
@@ -98,14 +104,13 @@ class RoutedSource:
         self._running: list[Attempt] = []
         self._latest: ProviderSource = first
         self._won: Attempt | None = None
-        self._tries: list[Try] = []
+        self._tries = list(refused)
         self._timer: asyncio.TimerHandle | None = None  # of the next retry, or of the race
         self._refusal: HeadwaterError | None = None
         self._began_at = self._entered_at = self._since = 0.0
         self._at = self._retries = 0
         self.attempts = 0
         self.route: str | None = None
-        self.tried: list[Tried] = list(refused)
 
     @property
     def connected_at(self) -> float | None:
@@ -157,7 +162,6 @@ class RoutedSource:
         """The attempt ended before its first token."""
         self._running.remove(attempt)
         self._tries.append(attempt.tried(error.code))
-        self._note(attempt.route, error)
         means = verdict(error)
         if means == "forward":
             self._refusal = error
@@ -224,7 +228,7 @@ class RoutedSource:
             try:
                 source = self._candidates[self._at].make()
             except HeadwaterError as error:
-                self._note(self._candidates[self._at].route, error)
+                self._tries.append(passed_over(self._candidates[self._at].route, error))
                 continue  # what it cannot do is no news to a caller whom another one failed
             self._entered_at, self._retries = self._loop.time(), 0
             self._begin(source)
@@ -244,11 +248,6 @@ class RoutedSource:
             self._again()
         else:
             self._next()
-
-    def _note(self, route: str, error: HeadwaterError) -> None:
-        tried = Tried(route, error.code)
-        if tried not in self.tried[-1:]:  # asked again, it failed alike
-            self.tried.append(tried)
 
     def _end(self, error: HeadwaterError) -> None:
         receiver, self._receiver = self._receiver, None

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from headwater.errors import UpstreamError
-from headwater.events import Event, StreamEnd, StreamError, StreamStart, Tried, Usage
+from headwater.events import Event, StreamEnd, StreamError, StreamStart, Usage
 from headwater.observe import Try
 from headwater.providers.base import Finish, Outcome, Receiver
 from headwater.providers.tape.file import Line
@@ -33,7 +33,6 @@ class TapeSource:
         "attempts",
         "connected_at",
         "route",
-        "tried",
         "tries",
         "usage",
     )
@@ -49,7 +48,6 @@ class TapeSource:
         self._timer: asyncio.Handle | None = None
         self._receiver: Receiver | None = None
         self.attempts = 1
-        self.tried: Sequence[Tried] = ()
         self.tries: Sequence[Try] = ()
         self.connected_at: float | None = None
         self.route: str | None = None
