@@ -10,6 +10,7 @@ import { errorOf } from "./errors.js";
 /** As much of the AI SDK's `ChatTransport` as is looked at; its own types stay as they are. */
 export interface Transport {
   sendMessages(options: any): Promise<ReadableStream>;
+  reconnectToStream(options: any): Promise<ReadableStream | null>;
 }
 
 export interface StoppingOptions {
@@ -22,26 +23,26 @@ export interface StoppingOptions {
 
 interface Asked {
   chatId: string;
-  abortSignal: AbortSignal | undefined;
+  abortSignal?: AbortSignal | undefined;
 }
 
 /** What every such transport can do in addition. */
 export interface Stopping {
   /**
-   * Ends what runs in the chat, for all its readers. For a chat that was resumed: the AI SDK gives
-   * no signal for that. `HeadwaterError` when it cannot be stopped.
+   * Ends what runs in the chat, for all its readers. `HeadwaterError` when it cannot be stopped. To
+   * be called where a version of the AI SDK gives no signal for a chat that it has resumed.
    */
   stopChat(chatId: string): Promise<void>;
 }
 
 // A proxy may be in the middle of something; a reader who pressed stop is not patient.
-const STOP_MS = 10_000;
+const STOP_MS = 5000;
 
 /**
  * The same transport, stopping: `stopping(new DefaultChatTransport({ api }), { api })`.
  *
- * What was sent and not yet answered is waited for, since a chat that the server has not heard of
- * cannot be stopped; after that the connection is hung up at once.
+ * An answer that has not begun is waited for, a few seconds at most: a chat that the server has not
+ * heard of cannot be stopped. Then the connection is hung up at once, as by the AI SDK itself.
  */
 export function stopping<T extends Transport>(
   transport: T,
@@ -58,20 +59,27 @@ export function stopping<T extends Transport>(
     });
     if (!response.ok) throw await errorOf(response);
   };
-  const ask = transport.sendMessages.bind(transport);
-  const sendMessages = async (asked: Asked): Promise<ReadableStream> => {
-    const hangUp = new AbortController();
-    const sent = ask({ ...asked, abortSignal: hangUp.signal });
-    const stop = async () => {
-      // Refused or failed: then there is nothing to stop, and the AI SDK is told of it below.
-      const answered = await sent.catch(() => undefined);
-      hangUp.abort();
-      // Not stopped is as if it had only been hung up, which the AI SDK takes for a stop.
-      if (answered) await stopChat(asked.chatId).catch(() => {});
+  const stopped =
+    <R>(ask: (asked: Asked) => Promise<R>) =>
+    (asked: Asked): Promise<R> => {
+      const hangUp = new AbortController();
+      const answer = ask.call(transport, { ...asked, abortSignal: hangUp.signal });
+      const stop = async () => {
+        // Refused, or nothing there: nothing to stop. The AI SDK is told by the answer itself.
+        const late = setTimeout(() => hangUp.abort(), STOP_MS);
+        const found = await answer.catch(() => null);
+        clearTimeout(late);
+        hangUp.abort();
+        // Where it cannot be stopped it is left, which is all that the AI SDK expects.
+        if (found) await stopChat(asked.chatId).catch(() => {});
+      };
+      if (asked.abortSignal?.aborted) void stop();
+      else asked.abortSignal?.addEventListener("abort", () => void stop(), { once: true });
+      return answer;
     };
-    if (asked.abortSignal?.aborted) void stop();
-    asked.abortSignal?.addEventListener("abort", () => void stop(), { once: true });
-    return sent;
-  };
-  return Object.assign(transport, { sendMessages, stopChat });
+  return Object.assign(transport, {
+    sendMessages: stopped(transport.sendMessages),
+    reconnectToStream: stopped(transport.reconnectToStream),
+    stopChat,
+  });
 }

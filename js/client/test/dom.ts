@@ -10,7 +10,15 @@ const frames = new Map<number, () => void>();
 let last = 0;
 
 const names = ["document", "HTMLElement", "Text", "CSSStyleSheet", "CustomEvent", "customElements"];
-for (const name of [...names, "sessionStorage", "Node", "Element", "SVGElement", "Comment"])
+for (const name of [
+  ...names,
+  "navigator",
+  "sessionStorage",
+  "Node",
+  "Element",
+  "SVGElement",
+  "Comment",
+])
   Object.assign(globalThis, { [name]: window[name as keyof typeof window] });
 
 Object.assign(globalThis, {
