@@ -9,16 +9,9 @@ const window = new Window({ url: "http://localhost/" });
 const frames = new Map<number, () => void>();
 let last = 0;
 
-const names = ["document", "HTMLElement", "Text", "CSSStyleSheet", "CustomEvent", "customElements"];
-for (const name of [
-  ...names,
-  "navigator",
-  "sessionStorage",
-  "Node",
-  "Element",
-  "SVGElement",
-  "Comment",
-])
+const NAMES = `document navigator sessionStorage customElements Node Element HTMLElement SVGElement
+  HTMLMediaElement Text Comment CSSStyleSheet CustomEvent`;
+for (const name of NAMES.split(/\s+/))
   Object.assign(globalThis, { [name]: window[name as keyof typeof window] });
 
 Object.assign(globalThis, {
