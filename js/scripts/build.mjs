@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "vite";
 
-import { bundleClient, bundleTabs } from "./bundle.mjs";
+import { bundleElement, bundlePage, bundleTabs } from "./bundle.mjs";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 
@@ -21,6 +21,7 @@ export const OUTPUT = [
   "assets",
   "headwater.js",
   "headwater-tabs.js",
+  "headwater-element.js",
   "THIRD_PARTY_LICENSES.txt",
 ];
 
@@ -36,14 +37,15 @@ async function licences() {
   return (await Promise.all(texts)).join(`\n${"-".repeat(80)}\n\n`);
 }
 
-/** The two files of the client, each under its name and licence. */
+/** The files of the client, each under its name and licence. */
 async function client() {
   const path = join(root, "client/package.json");
   const { name, version, license } = JSON.parse(await readFile(path, "utf8"));
   const notice = "Contains eventsource-parser, MIT: see THIRD_PARTY_LICENSES.txt.";
   return {
-    "headwater.js": `/*! ${name} ${version}, ${license}. ${notice} */\n${await bundleClient()}`,
+    "headwater.js": `/*! ${name} ${version}, ${license}. ${notice} */\n${await bundlePage()}`,
     "headwater-tabs.js": `/*! ${name}/tabs ${version}, ${license}. */\n${await bundleTabs()}`,
+    "headwater-element.js": `/*! ${name}/element ${version}, ${license}. */\n${await bundleElement()}`,
   };
 }
 

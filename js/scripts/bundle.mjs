@@ -23,10 +23,25 @@ export async function bundleClient({ entry = "index", external = [], paths = {} 
   return output[0].code;
 }
 
-/** What `./tabs` adds; it imports the core from beside it, so that a page loads that once. */
-export const bundleTabs = () =>
-  bundleClient({
-    entry: "tabs",
-    external: (id) => id.endsWith("/index.js"),
-    paths: (id) => (id.endsWith("/index.js") ? "./headwater.js" : id),
+/** Where the server has the modules that are files of their own. */
+const SERVED = { "/index.js": "./headwater.js", "/element.js": "./headwater-element.js" };
+
+const served = (entry, names) => {
+  const place = (id) => names.find((name) => id.endsWith(name));
+  return bundleClient({
+    entry,
+    external: (id) => place(id) !== undefined,
+    paths: (id) => SERVED[place(id)] ?? id,
   });
+};
+
+/** The client as it is served. */
+export const bundlePage = () => served("page", ["/element.js"]);
+
+/** What `./tabs` and `./element` add; they import the core from beside them: it is loaded once. */
+export const bundleTabs = () => served("tabs", ["/index.js"]);
+export const bundleElement = () => served("element", ["/index.js"]);
+
+/** What an entry adds that only a build of the reader's own takes in. */
+export const bundleAddition = (entry) =>
+  bundleClient({ entry, external: (id) => id === "react" || id.endsWith("/index.js") });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 
 import { buildPage } from "./build.mjs";
-import { bundleClient, bundleTabs } from "./bundle.mjs";
+import { bundleAddition, bundleClient, bundleElement, bundleTabs } from "./bundle.mjs";
 
 const CORE_BUDGET = 3000;
 const PAGE_BUDGET = 90_000;
@@ -29,11 +29,18 @@ async function pageSize() {
 
 const core = gzipped(await bundleClient({ external: ["eventsource-parser"] }));
 const whole = gzipped(await bundleClient());
-const tabs = gzipped(await bundleTabs());
+const more = {
+  tabs: gzipped(await bundleTabs()),
+  element: gzipped(await bundleElement()),
+  react: gzipped(await bundleAddition("react")),
+  "ai-sdk": gzipped(await bundleAddition("ai-sdk")),
+};
 const page = await pageSize();
 console.log(
-  `@headwater/client: ${core} of ${CORE_BUDGET} bytes gzipped; ${whole} with eventsource-parser; ` +
-    `${tabs} more for /tabs`,
+  `@headwater/client: ${core} of ${CORE_BUDGET} bytes gzipped; ${whole} with eventsource-parser; more for ` +
+    Object.entries(more)
+      .map(([name, size]) => `/${name} ${size}`)
+      .join(", "),
 );
 console.log(`playground: ${page} of ${PAGE_BUDGET} bytes gzipped`);
 if (core > CORE_BUDGET || page > PAGE_BUDGET) process.exitCode = 1;

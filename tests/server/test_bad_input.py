@@ -863,7 +863,8 @@ def test_no_key_no_answer(keyed: Served, upstream: Upstream, headers: dict[str, 
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/headwater.js", "/headwater-tabs.js", "/healthz", "/readyz"]
+    "path",
+    ["/", *(f"/headwater{part}.js" for part in ("", "-tabs", "-element")), "/healthz", "/readyz"],
 )
 def test_what_stays_open_with_keys(keyed: Served, path: str) -> None:
     assert ask(keyed.port, path).status == 200

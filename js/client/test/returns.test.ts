@@ -32,6 +32,15 @@ afterEach(() => {
   expect(listeners).toBe(0);
 });
 
+/** An event now and then in this state, and no more in the next: it may come before there is a wait. */
+function firing(during: string, type: string, persisted?: boolean): (state: string) => void {
+  let timer: ReturnType<typeof setInterval> | undefined;
+  return (state) => {
+    clearInterval(timer);
+    if (state === during) timer = setInterval(fire, 50, type, persisted);
+  };
+}
+
 // Waits that only an event can end in time.
 const PATIENT = { base: 1e9, cap: 1e9, total: 1e12 };
 
@@ -41,21 +50,16 @@ describe("a wait for the next attempt is ended", () => {
     ["pageshow", true],
     ["pageshow", false],
   ])("by %s (persisted: %s)", async (type, persisted) => {
-    const reading = read(NATIVE, [cutAfter(HALF), refuse], {
-      retry: PATIENT,
-      onState: (state) => {
-        if (state === "reconnecting")
-          for (const ms of [60, 150]) setTimeout(fire, ms, type, persisted);
-      },
-    });
+    const onState = firing("reconnecting", type, persisted);
+    const reading = read(NATIVE, [cutAfter(HALF), refuse], { retry: PATIENT, onState });
     const { text, error, server } = await reading;
     expect([error, text]).toEqual([undefined, TEXT]);
     expect(server.of("GET")).toHaveLength(2);
   });
 
   it("before the head as well", async () => {
-    setTimeout(fire, 100, "online");
-    const { text, server } = await read(NATIVE, [refuse], { retry: PATIENT });
+    const onState = firing("connecting", "online");
+    const { text, server } = await read(NATIVE, [refuse], { retry: PATIENT, onState });
     expect([text, server.of("POST").length]).toEqual([TEXT, 2]);
   });
 });

@@ -32,8 +32,10 @@ from headwater.wires.base import Wire
 
 log = logging.getLogger("headwater.server")
 
+#: The browser client, and its parts that only some pages want.
+_SCRIPTS: Final = ("/headwater.js", "/headwater-tabs.js", "/headwater-element.js")
 #: Paths that are open to everybody, pages of other sites included: they hold no data of anyone.
-OPEN: Final = ("/", "/headwater.js", "/headwater-tabs.js", "/assets", "/healthz", "/readyz")
+OPEN: Final = ("/", *_SCRIPTS, "/assets", "/healthz", "/readyz")
 
 # The page loads nothing from elsewhere and runs nothing inline, whatever a model writes into it.
 _CSP: Final = (
@@ -199,7 +201,6 @@ def _page() -> list[Route | Mount]:
 
     return [
         Route("/", file("index.html"), methods=["GET"]),
-        Route("/headwater.js", file("headwater.js"), methods=["GET"]),
-        Route("/headwater-tabs.js", file("headwater-tabs.js"), methods=["GET"]),
+        *(Route(path, file(path[1:]), methods=["GET"]) for path in _SCRIPTS),
         Mount("/assets", StaticFiles(directory=folder / "assets", check_dir=False)),
     ]
