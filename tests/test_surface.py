@@ -32,7 +32,7 @@ def test_the_public_names() -> None:
     assert headwater.__all__ == ["Headwater", "HeadwaterError"]
     methods = {name for name in vars(Headwater) if not name.startswith("_")}
     assert methods == {
-        "aclose", "asgi", "asked", "bridge", "drain", "models", "response", "resume", "runtime", "serve",
+        "aclose", "asgi", "bridge", "drain", "models", "response", "resume", "runtime", "serve",
         "start", "stop", "stream", "stream_sync",
     }  # fmt: skip
     assert list(WIRES) == ["native", "plain", "openai", "responses", "anthropic", "ui", "agui"]

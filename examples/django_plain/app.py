@@ -22,7 +22,7 @@ hw = Headwater()
 
 @csrf_exempt
 def stream(request):
-    return stream_response(hw, json.loads(request.body)["prompt"])
+    return stream_response(hw, json.loads(request.body)["prompt"], request=request)
 
 
 urlpatterns = [path("stream", stream), path("ai/", include(mount(hw)))]

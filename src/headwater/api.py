@@ -9,10 +9,8 @@ import threading
 import weakref
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     AsyncIterator,
     Callable,
-    Iterable,
     Iterator,
     Mapping,
 )
@@ -23,29 +21,30 @@ from typing import TYPE_CHECKING, Any
 
 from headwater import events as ev
 from headwater.adapters.bridge import Bridge
-from headwater.adapters.library import Question
-from headwater.errors import ConfigurationError, RequestError
+from headwater.adapters.library import Question, asked_for, claim_of, free
+from headwater.errors import ConfigurationError
 from headwater.generation import GenerationRequest
 from headwater.models import ModelInfo
 from headwater.observe import logs, observer_of_process
 from headwater.providers.base import Source
-from headwater.providers.iterator import Spawn, iterator_source
+from headwater.providers.iterator import Spawn
 from headwater.providers.pushed import PushedSource
 from headwater.runtime import OWN_MODEL, Runtime, store_opener, wire_named
 from headwater.settings import Settings, check_exposure, load
 from headwater.signals import drain_on_sigterm
 from headwater.streams import Stream
+from headwater.streams.claims import begun_once
 from headwater.streams.ending import OnEnd, Told
 from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect
-from headwater.wires.requests import chat_request
 from headwater.writer import Begun
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Scope
 
     from headwater.adapters.response import ResumeResponse, StreamResponse
     from headwater.server.auth import Authenticator, Owner
+    from headwater.streams import Opened
 
 log = logging.getLogger("headwater.server")
 
@@ -155,25 +154,33 @@ class Headwater:
         `on_disconnect` what happens when nobody reads ("cancel", "continue", or seconds), by
         default what suits the wire; `on_end` is given the whole answer, once, whoever still reads
         it; `transform` changes its text (`headwater.transforms`); `metadata` is kept with it;
-        `options` are sampling parameters. Errors known before the head is sent become statuses.
+        `options` are sampling parameters. A request repeated with its `Idempotency-Key` gets the
+        stream of the first. Errors known before the head is sent become statuses.
         """
+        from starlette.datastructures import Headers
+
         from headwater.adapters.response import StreamResponse
-        from headwater.streams import Opened
 
         spoken = wire_named(wire)
-        asked = self.asked(x, model, options)
+        asked = asked_for(x, model, options)
 
-        async def begin() -> Opened:
+        async def begin(scope: Scope) -> Opened:
             runtime = self.runtime()
-            stream = await runtime.generate(
-                asked,
-                principal=owner,
-                on_disconnect=spoken.on_disconnect if on_disconnect is None else on_disconnect,
-                told=None if on_end is None else Told(on_end),
-                metadata=metadata,
-                transform=transform,
-            )
-            return Opened(runtime.hub, stream.record, stream)
+            key = Headers(scope=scope).get("idempotency-key")
+            claim = claim_of(runtime.hub, asked, owner, scope["path"], key)
+
+            async def generated(stream_id: str) -> Stream:
+                return await runtime.generate(
+                    asked,
+                    principal=owner,
+                    on_disconnect=spoken.on_disconnect if on_disconnect is None else on_disconnect,
+                    stream_id=stream_id,
+                    told=None if on_end is None else Told(on_end),
+                    metadata=metadata,
+                    transform=transform,
+                )
+
+            return await begun_once(runtime.hub, claim, owner, generated, partial(free, asked))
 
         return StreamResponse(begin, spoken)
 
@@ -228,7 +235,7 @@ class Headwater:
 
         Leaving the loop cancels the upstream.
         """
-        events = self._events(self.asked(x, model, options))
+        events = self._events(asked_for(x, model, options))
         async with aclosing(events):
             async for event in events:
                 yield event
@@ -238,7 +245,7 @@ class Headwater:
     ) -> Iterator[ev.Event]:
         """The same from a thread or greenlet: blocks for each event."""
         bridge = self.bridge()
-        events = self._events(self.asked(x, model, options, bridge.host.spawner()))
+        events = self._events(asked_for(x, model, options, bridge.host.spawner()))
         try:
             while (event := bridge.call(lambda: _next(events))) is not None:
                 yield event
@@ -296,27 +303,6 @@ class Headwater:
             log.error("the keys stay as they were: %s", error.message)  # noqa: TRY400 - one line
             return frozenset()
 
-    def asked(
-        self, x: Question, model: str | None, options: dict[str, Any], spawn: Spawn | None = None
-    ) -> GenerationRequest | Source:
-        """What is to be generated. For adapters: `spawn` runs a sync generator beside the loop."""
-        if isinstance(x, (str, list)):
-            messages = [{"role": "user", "content": x}] if isinstance(x, str) else x
-            return chat_request({**options, "model": model}, messages)
-        if not _is_generator(x):
-            raise RequestError(
-                f"A prompt is a string or a list of messages, not {type(x).__name__}.",
-                param="prompt",
-            )
-        if model is not None or options:
-            raise RequestError("A generator of one's own takes no model and no options.")
-        return iterator_source(x, spawn)
-
 
 async def _next(events: AsyncIterator[ev.Event]) -> ev.Event | None:
     return await anext(events, None)
-
-
-def _is_generator(x: object) -> bool:
-    """Whether it may be someone's generator: what a client's JSON holds instead of text is not."""
-    return isinstance(x, (AsyncIterable, Iterable)) and not isinstance(x, Mapping)

@@ -12,6 +12,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from fastapi import Body, FastAPI
+from litestar import Litestar, asgi
+from litestar import get as litestar_get
+from litestar import post as litestar_post
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -154,6 +157,24 @@ async def async_exiting() -> AsyncIterator[str]:
     raise SystemExit(3)
 
 
+class HeldOpen:
+    """As an SDK's stream: opened before it is read, and closed by whoever does not read it."""
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        yield "Was"
+
+    async def close(self) -> None:
+        closed.append("held open")
+
+
+class SyncHeldOpen:
+    def __iter__(self) -> Iterator[str]:
+        yield "Was"
+
+    def close(self) -> None:
+        closed.append("sync held open")
+
+
 class BrokenIterable:
     def __iter__(self) -> Iterator[str]:
         raise ValueError("hidden reason")
@@ -185,6 +206,8 @@ GENERATORS: dict[str, Callable[[], Any]] = {
     "sync stalling": sync_stalling,
     "stalling at once": stalling_at_once,
     "greedy": greedy,
+    "held open": HeldOpen,
+    "sync held open": SyncHeldOpen,
     "number": lambda: 5,
     "none": lambda: None,
     "bytes": lambda: b"bytes",
@@ -219,7 +242,7 @@ def api_respond_sync(body: dict[str, Any] = Body(...)) -> Response:  # noqa: B00
 api.add_route("/notes", notes)
 api.mount("/ai", hw.asgi())
 api.mount("/owned", owned.asgi())
-api.mount("/owned-later", owned_later.asgi())
+api.mount("/later-owned", owned_later.asgi())
 
 
 async def starlette_respond(request: Request) -> Response:
@@ -231,7 +254,7 @@ ROUTES = [
     Route("/notes", notes),
     Mount("/ai", hw.asgi()),
     Mount("/owned", owned.asgi()),
-    Mount("/owned-later", owned_later.asgi()),
+    Mount("/later-owned", owned_later.asgi()),
 ]
 bare = Starlette(routes=ROUTES)
 
@@ -248,4 +271,25 @@ wrapped = Starlette(
         Middleware(GZipMiddleware, minimum_size=1),
         Middleware(BaseHTTPMiddleware, dispatch=passing),
     ],
+)
+
+
+@litestar_post("/respond", status_code=200)
+async def litestar_respond(data: dict[str, Any]) -> Response:
+    return respond(data)
+
+
+@litestar_get("/notes")
+async def litestar_notes() -> list[str]:
+    return closed
+
+
+litestar = Litestar(
+    [
+        litestar_respond,
+        litestar_notes,
+        asgi("/ai", is_mount=True, copy_scope=True)(hw.asgi()),
+        asgi("/owned", is_mount=True, copy_scope=True)(owned.asgi()),
+        asgi("/later-owned", is_mount=True, copy_scope=True)(owned_later.asgi()),
+    ]
 )

@@ -60,6 +60,7 @@ HOSTS = [
     Host("bare", "h11"),
     Host("bare", "httptools"),
     Host("wrapped", "httptools"),
+    Host("litestar", "httptools"),
 ]
 
 
@@ -195,7 +196,7 @@ def test_the_same_bytes_as_headwater_serve(
     expected = directly(reference, PATHS[wire])
     assert told(w.respond(prompt=w.plan(ANSWERS[answer]), wire=wire)) == expected
     headers = {"X-User": "me"}
-    for mount in ("/owned", "/owned-later"):
+    for mount in ("/owned", "/later-owned"):
         assert directly(w, mount + PATHS[wire], **headers) == expected
 
 
@@ -243,7 +244,35 @@ def test_a_stream_of_ones_own_route_is_resumed_by_the_mounted_ones(w: World) -> 
     assert ask(w.port, path, headers={"Accept": "application/json"}).json["text"] == "ab"
 
 
-@pytest.mark.parametrize("mount", ["/owned", "/owned-later"])
+def test_a_repeated_post_gets_the_stream_of_the_first(w: World) -> None:
+    prompt, key = w.plan(ANSWERS["whole"]), f"key-{next(_numbers)}"
+    first, again, mine = (
+        keyed(w, key, prompt=prompt, **more) for more in ({}, {}, {"owner": "me"})
+    )
+    assert first.rest() == again.rest() == mine.rest()
+    assert first.stream == again.stream != mine.stream
+    assert len([post for post in w.upstream.posts if prompt_of(post) == prompt]) == 2
+    other = keyed(w, key, prompt="another")
+    assert other.head.status == 409
+    assert json.loads(other.rest())["error"]["code"] == "idempotency_conflict"
+
+
+def keyed(w: World, key: str, **body: Any) -> Reader:
+    headers = {"Idempotency-Key": key}
+    return Reader(request(w.port, "/respond", body, headers, timeout_s=BOUND_S))
+
+
+@pytest.mark.parametrize("generator", ["held open", "sync held open"])
+def test_what_a_repeated_post_would_have_read_is_closed(w: World, generator: str) -> None:
+    """Such as an SDK's request that was made before the response was."""
+    key = f"key-{next(_numbers)}"
+    first, again = (keyed(w, key, generator=generator) for _ in range(2))
+    assert first.rest() == again.rest()
+    assert text_of("plain", first.body) == "Was"
+    w.closes(generator)
+
+
+@pytest.mark.parametrize("mount", ["/owned", "/later-owned"])
 def test_every_endpoint_is_under_the_prefix(w: World, mount: str) -> None:
     """What a client of each wire asks besides the POST: chats, responses, streams, models."""
     me = {"X-User": "me"}
@@ -468,7 +497,7 @@ def test_mounted_without_keys_or_owner_generating_is_refused(w: World) -> None:
     assert ask(w.port, "/ai/v1/streams").json["data"] == []
 
 
-@pytest.mark.parametrize("mount", ["/owned", "/owned-later"])
+@pytest.mark.parametrize("mount", ["/owned", "/later-owned"])
 def test_owner(w: World, mount: str) -> None:
     me, you = {"X-User": "me"}, {"X-User": "you"}
     body = {"messages": [{"role": "user", "content": w.plan(chat(["a"]))}]}

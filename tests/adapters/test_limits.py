@@ -34,7 +34,7 @@ async def sent(response: Any) -> tuple[int, dict[bytes, bytes], bytes]:
     async def send(message: Message) -> None:
         messages.append(message)
 
-    await response({"type": "http", "method": "POST", "headers": []}, receive, send)
+    await response({"type": "http", "method": "POST", "path": "/", "headers": []}, receive, send)
     body = b"".join(message.get("body", b"") for message in messages)
     return messages[0]["status"], dict(messages[0]["headers"]), body
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from headwater import Headwater
+from headwater.adapters.library import asked_for
 from headwater.events import ReasoningDelta, TextDelta
 from headwater.snapshot import Snapshot
 from headwater.streams.ending import Told
@@ -76,7 +77,7 @@ def test_once_whatever_the_end(
             "gone": say("It is ", "light."),
         }.get(how, for_ever())
         stream = await runtime.generate(
-            hw.asked(generator, None, {}),
+            asked_for(generator, None, {}),
             principal="me",
             on_disconnect="continue" if how == "gone" else 0.05 if how == "left" else "continue",
             told=Told(heard.later),
@@ -118,7 +119,7 @@ def test_a_plain_function_may_block_and_one_that_raises_harms_nobody() -> None:
 
         hw = Headwater()
         runtime = hw.runtime()
-        asked = hw.asked(say("a"), None, {})
+        asked = asked_for(say("a"), None, {})
         await runtime.generate(asked, principal=None, on_disconnect="continue", told=Told(block))
         await asyncio.to_thread(told.wait, BOUND_S)
         assert threads

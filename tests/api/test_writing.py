@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from headwater import Headwater
+from headwater.adapters.library import asked_for
 from headwater.errors import HeadwaterError, StoppedError
 from headwater.events import StreamEnd, TextDelta, Usage
 from tests.helpers.arrivals import request
@@ -139,7 +140,7 @@ def test_drain_takes_no_more_and_waits(tmp_path: Path) -> None:
             yield "b"
 
         stream = await hw.runtime().generate(
-            hw.asked(agent(), None, {}), principal=None, on_disconnect="continue"
+            asked_for(agent(), None, {}), principal=None, on_disconnect="continue"
         )
         draining = asyncio.create_task(hw.drain(BOUND_S))
         await asyncio.sleep(0.05)
@@ -160,6 +161,7 @@ APP = """
 import asyncio, os
 from fastapi import FastAPI
 from headwater import Headwater
+from headwater.adapters.library import asked_for
 
 hw = Headwater(store=os.environ["STORE"], signals=True)
 app = FastAPI()
@@ -181,6 +183,7 @@ async def answer(stream: str):
 JOB = """
 import sys
 from headwater import Headwater
+from headwater.adapters.library import asked_for
 
 hw = Headwater(store=sys.argv[1])
 with hw.start() as s:

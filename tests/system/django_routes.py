@@ -18,15 +18,19 @@ from headwater.adapters.django import astream_response, stream_response
 
 
 async def asynchronous(request: HttpRequest) -> Any:
-    return await astream_response(app.hw, json.loads(request.body)["prompt"])
+    return await astream_response(app.hw, json.loads(request.body)["prompt"], request=request)
 
 
 def cancel(request: HttpRequest) -> Any:
-    return stream_response(app.hw, json.loads(request.body)["prompt"], on_disconnect="cancel")
+    return stream_response(
+        app.hw, json.loads(request.body)["prompt"], request=request, on_disconnect="cancel"
+    )
 
 
 def openai(request: HttpRequest) -> Any:
-    return stream_response(app.hw, json.loads(request.body)["prompt"], wire="openai")
+    return stream_response(
+        app.hw, json.loads(request.body)["prompt"], request=request, wire="openai"
+    )
 
 
 app.urlpatterns += [

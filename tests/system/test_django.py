@@ -87,6 +87,16 @@ def test_errors_are_statuses_or_in_the_stream(port: int, path: str) -> None:
     assert ask(port, path, {"prompt": {}}).status == 400
 
 
+def test_a_repeated_post_gets_the_stream_of_the_first(
+    port: int, path: str, upstream: Upstream
+) -> None:
+    before, key = len(upstream.posts), {"Idempotency-Key": f"key-{port}"}
+    first, again = (ask(port, path, {"prompt": "tokens"}, key) for _ in range(2))
+    assert first.body == again.body
+    assert len(upstream.posts) == before + 1
+    assert ask(port, path, {"prompt": "broken"}, key).status == 409
+
+
 def test_a_reader_resumes_and_stops(port: int, path: str, upstream: Upstream) -> None:
     body = ask(port, path, {"prompt": "tokens"})
     stream = f"/ai/v1/streams/{body.headers['headwater-stream']}"

@@ -194,6 +194,15 @@ def test_an_ended_stream_is_resumed(port: int, reference: dict[str, bytes]) -> N
     assert refused(port, "/ai/v1/streams/nope") == 404
 
 
+def test_a_repeated_post_gets_the_stream_of_the_first(port: int, upstream: Upstream) -> None:
+    before, key = len(upstream.posts), {"Idempotency-Key": f"key-{port}"}
+    assert len({whole(request(port, "/stream", {"prompt": "lump"}, key)) for _ in range(3)}) == 1
+    assert len(upstream.posts) == before + 1
+    other = request(port, "/stream", {"prompt": "cut"}, key)
+    other.close()
+    assert other.head.status == 409
+
+
 @pytest.mark.usefixtures("several")
 def test_delete_stops(port: int, name: str, upstream: Upstream, figures: Figures) -> None:
     response = ask(port, "stall")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 
-from headwater.adapters.library import Library, Question
+from headwater.adapters.library import Library, Question, asked_for, claim_of, free
 from headwater.adapters.reading import Reading, find
 from headwater.errors import ConfigurationError
-from headwater.streams import Opened
+from headwater.streams import Stream
+from headwater.streams.claims import begun_once
 from headwater.streams.ending import OnEnd, Told
 from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect, Wire
@@ -28,13 +30,18 @@ class Held(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What a response is asked for, beside the question."""
+    """What a response is asked for, beside the question.
+
+    `path` and `key` are those of the request, where the host tells of it.
+    """
 
     owner: str | None
     on_disconnect: OnDisconnect | None
     on_end: OnEnd | None
     transform: Transforms | Change | None
     metadata: Mapping[str, str] | None
+    path: str = ""
+    key: str | None = None
 
 
 def beginning(
@@ -46,20 +53,26 @@ def beginning(
     """
     bridge = hw.bridge()
     spawn = bridge.host.spawner()
-    asked = hw.asked(x, model, options, spawn)
+    asked = asked_for(x, model, options, spawn)
     policy = wire.on_disconnect if wish.on_disconnect is None else wish.on_disconnect
 
     async def begin() -> Held:
         runtime = hw.runtime()
-        stream = await runtime.generate(
-            asked,
-            principal=wish.owner,
-            on_disconnect=policy,
-            told=None if wish.on_end is None else Told(wish.on_end, spawn),
-            transform=wish.transform,
-            metadata=wish.metadata,
-        )
-        opened = Opened(runtime.hub, stream.record, stream)
+        claim = claim_of(runtime.hub, asked, wish.owner, wish.path, wish.key)
+
+        async def generated(stream_id: str) -> Stream:
+            return await runtime.generate(
+                asked,
+                principal=wish.owner,
+                on_disconnect=policy,
+                stream_id=stream_id,
+                told=None if wish.on_end is None else Told(wish.on_end, spawn),
+                transform=wish.transform,
+                metadata=wish.metadata,
+            )
+
+        unused = partial(free, asked)
+        opened = await begun_once(runtime.hub, claim, wish.owner, generated, unused)
         with ExitStack() as hold:
             # Until the body is closed, so that none of the stages before it is without a reader.
             hold.enter_context(opened.held())

@@ -127,15 +127,17 @@ def stream_response(
     on_end: OnEnd | None = None,
     transform: Transforms | Change | None = None,
     metadata: Mapping[str, str] | None = None,
+    request: HttpRequest | None = None,
     **options: Any,
 ) -> HttpResponseBase:
     """A Django response that streams the answer to `x`, or what the generator `x` yields.
 
-    The arguments are those of `Headwater.response`. Errors known before the head is sent become
-    statuses. For plain views; in an `async def` view await `astream_response`.
+    The arguments are those of `Headwater.response`; with the view's `request` too, one that is
+    repeated with its `Idempotency-Key` gets the stream of the first. Errors known before the head
+    is sent become statuses. For plain views; in an `async def` view await `astream_response`.
     """
     spoken = wire_named(wire)
-    wish = Wish(owner, on_disconnect, on_end, transform, metadata)
+    wish = Wish(owner, on_disconnect, on_end, transform, metadata, *_repeat(request))
     try:
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:
@@ -154,11 +156,12 @@ async def astream_response(
     on_end: OnEnd | None = None,
     transform: Transforms | Change | None = None,
     metadata: Mapping[str, str] | None = None,
+    request: HttpRequest | None = None,
     **options: Any,
 ) -> HttpResponseBase:
     """The same for an `async def` view, whose loop it does not hold up."""
     spoken = wire_named(wire)
-    wish = Wish(owner, on_disconnect, on_end, transform, metadata)
+    wish = Wish(owner, on_disconnect, on_end, transform, metadata, *_repeat(request))
     try:
         begin = beginning(hw, x, spoken, model, options, wish)
         begun = asyncio.run_coroutine_threadsafe(begin(), hw.bridge().loop)
@@ -202,6 +205,11 @@ def _read(
     if held.reading.finished:
         return HttpResponse(status=204, headers={"Headwater-Stream": stream})
     return StreamResponse(hw, held)
+
+
+def _repeat(request: HttpRequest | None) -> tuple[str, str | None]:
+    """What tells that a request is one that came before: its path and key."""
+    return ("", None) if request is None else (request.path, request.headers.get("Idempotency-Key"))
 
 
 def _error(wire: Wire, error: HeadwaterError) -> HttpResponse:

@@ -48,7 +48,8 @@ def stream_response(
     statuses. Called in the request that it answers.
     """
     spoken = wire_named(wire)
-    wish = Wish(owner, on_disconnect, on_end, transform, metadata)
+    key = request.headers.get("Idempotency-Key")
+    wish = Wish(owner, on_disconnect, on_end, transform, metadata, request.path, key)
     try:
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:

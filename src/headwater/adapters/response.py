@@ -32,15 +32,15 @@ REQUEST_ID: Final = "headwater.request_id"
 class StreamResponse(Response):
     """Sends what `begin` opens, in `wire`.
 
-    `begin` runs when the response is sent; a `HeadwaterError` of it becomes a status. With `whole`
-    the answer is collected and sent as JSON.
+    `begin` is given the request's scope when the response is sent; a `HeadwaterError` of it becomes
+    a status. With `whole` the answer is collected and sent as JSON.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
         self,
-        begin: Callable[[], Awaitable[Opened]],
+        begin: Callable[[Scope], Awaitable[Opened]],
         wire: Wire,
         *,
         options: tuple[Any, ...] = (),
@@ -62,7 +62,7 @@ class StreamResponse(Response):
         gone = asyncio.ensure_future(disconnected(receive))
         self.headers["X-Request-Id"] = request_id
         try:
-            opened = await self._begin()
+            opened = await self._begin(scope)
             self.headers["Headwater-Stream"] = opened.record.stream
             # A reader until the response is over, so that none of its stages is without one.
             with opened.held():
@@ -144,7 +144,7 @@ def reading_response(reading: Reading) -> Response:
     if reading.finished:
         return Response(status_code=204, headers={"Headwater-Stream": reading.opened.record.stream})
 
-    async def begin() -> Opened:
+    async def begin(_: Scope) -> Opened:
         return reading.opened
 
     return StreamResponse(begin, reading.wire, options=reading.options, after=reading.after)

@@ -14,6 +14,7 @@ import click
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError
+from headwater.generation import GenerationRequest
 
 if TYPE_CHECKING:
     from headwater.api import Headwater
@@ -44,12 +45,18 @@ def ask(prompt: str, model: str | None, server: str | None, heard: Listener) -> 
     from headwater.api import Headwater
 
     headwater = Headwater()
-    asked = headwater.asked(prompt, model, {})
+    asked = question(prompt, model)
 
     async def begin() -> Stream:
         return await headwater.runtime().generate(asked, principal=None, on_disconnect="cancel")
 
     return in_process(headwater, begin, heard)
+
+
+def question(prompt: str, model: str | None, *, stream: bool = True) -> GenerationRequest:
+    """What is asked for with one prompt."""
+    message = {"role": "user", "content": prompt}
+    return GenerationRequest(messages=[message], model=model, stream=stream)
 
 
 def follow(server: str, stream: str, heard: Listener, after: str = "") -> None:

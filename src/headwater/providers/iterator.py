@@ -59,6 +59,8 @@ class AsyncSource:
     def cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        else:  # never begun: it may hold an SDK's open request
+            self._task = asyncio.get_running_loop().create_task(_close(self._items))
 
     async def _run(self, receiver: Receiver) -> None:
         items: AsyncIterator[Item] | None = None
@@ -94,6 +96,7 @@ class SyncSource:
         self._items = items
         self._spawn = spawn
         self._converter = Converter()
+        self._begun = False
         self._cancelled = False
 
     @property
@@ -102,9 +105,13 @@ class SyncSource:
 
     def start(self, receiver: Receiver) -> None:
         loop = asyncio.get_running_loop()
+        self._begun = True
         self._spawn(lambda: self._run(receiver, loop))
 
     def cancel(self) -> None:
+        close = getattr(self._items, "close", None)
+        if not (self._begun or self._cancelled or close is None):
+            self._spawn(close)  # never begun: it may hold an SDK's open request
         self._cancelled = True  # seen at the next item: a thread cannot be interrupted
 
     def _run(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
@@ -193,7 +200,8 @@ def _failure(error: BaseException) -> Outcome:
     return HeadwaterError("internal", "The generator of this stream failed.")
 
 
-async def _close(items: AsyncIterator[Item] | None) -> None:
-    close = getattr(items, "aclose", None)
+async def _close(items: AsyncIterable[Item] | None) -> None:
+    # A generator's; else that of OpenAI's and Anthropic's `AsyncStream`.
+    close = getattr(items, "aclose", None) or getattr(items, "close", None)
     if close is not None:
         await close()

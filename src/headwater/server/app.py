@@ -59,7 +59,9 @@ def create_app(settings: Settings, runtime: Callable[[], Runtime], auth: Authent
     """The application, for whomever `auth` lets call."""
     plugins.check()
     routes = Routes(settings, runtime, auth).routes()
-    app: ASGIApp = App(Router([*routes, *_page()]), settings, guarded=auth.guarded)
+    app: ASGIApp = App(
+        Router([*routes, *_page()], redirect_slashes=False), settings, guarded=auth.guarded
+    )
     if settings.server.cors_origins:
         app = _Cors(
             app,
@@ -100,7 +102,10 @@ class App:
             return await _no_lifespan(receive, send)
         if scope["type"] != "http":
             raise RuntimeError(f"Headwater does not speak {scope['type']}")
-        request, path = Request(scope, receive), _path(scope)
+        path = _path(scope)
+        # Litestar puts a slash behind every path of what it mounts.
+        scope = {**scope, "path": scope.get("root_path", "") + path}
+        request = Request(scope, receive)
         request_id = scope[REQUEST_ID] = _request_id(request.headers)
         # With it Starlette's routes raise what they refuse, in place of answering plain text.
         scope.setdefault("app", self)
@@ -140,7 +145,7 @@ class App:
 
 def _path(scope: Scope) -> str:
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "")) or "/"
+    return path.removeprefix(scope.get("root_path", "")).rstrip("/") or "/"
 
 
 def _wire_of(path: str) -> Wire:

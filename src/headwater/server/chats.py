@@ -11,6 +11,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from headwater.adapters.response import StreamResponse
 from headwater.errors import HeadwaterError, RequestError
@@ -44,7 +45,7 @@ class Chats:
         hub = self._runtime().hub
         wire, (spoken, options) = WIRES["ui"], record.spoken or ("", ())
 
-        async def begin() -> Opened:
+        async def begin(_: Scope) -> Opened:
             return Opened(hub, record, hub.live(record, tail))
 
         return StreamResponse(begin, wire, options=options if spoken == wire.name else ())

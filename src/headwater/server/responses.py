@@ -13,6 +13,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from headwater.adapters.response import StreamResponse, json_response
 from headwater.errors import HeadwaterError, RequestError
@@ -21,6 +22,7 @@ from headwater.server.auth import Authenticator
 from headwater.snapshot import Snapshot
 from headwater.stores.base import Record, Tail
 from headwater.streams import Opened
+from headwater.streams.claims import reopened
 from headwater.wires.openai_responses import WIRE
 
 _PREFIX: Final = "resp_"
@@ -64,9 +66,8 @@ class Responses:
             options = (*(options or ("",)), after)
         hub = self._runtime().hub
 
-        async def begin() -> Opened:
-            found, tail = await hub.find(record.stream, record.principal)  # as it is by now
-            return Opened(hub, found, hub.live(found, tail))
+        async def begin(_: Scope) -> Opened:
+            return await reopened(hub, record.stream, record.principal)  # as it is by now
 
         return StreamResponse(begin, WIRE, options=options)
 

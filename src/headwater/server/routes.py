@@ -17,19 +17,18 @@ from headwater.adapters.reading import find, prefers_json
 from headwater.adapters.response import StreamResponse, json_response, reading_response
 from headwater.errors import HeadwaterError, RequestError
 from headwater.observe import metrics_page
-from headwater.position import START, Position
+from headwater.position import Position
 from headwater.runtime import WIRES, Runtime
 from headwater.server import sessions
 from headwater.server.auth import Authenticator
 from headwater.server.chats import Chats
 from headwater.server.guards import json_object, read_body
 from headwater.server.probe import Probe
-from headwater.server.repeats import Claim, chat_label, label_of, nothing_to_resume, resumed
+from headwater.server.repeats import chat_label, nothing_to_resume, resumed
 from headwater.server.responses import Responses
 from headwater.settings import Settings
-from headwater.stores.base import Record
-from headwater.streams import Opened
-from headwater.streams.hub import new_id
+from headwater.streams import Opened, Stream
+from headwater.streams.claims import Claim, begun_once, label_of, reopened
 from headwater.wires.base import OnDisconnect, Wire
 from headwater.wires.requests import optional
 
@@ -99,30 +98,22 @@ class Routes:
         position = request.headers.get("last-event-id")
         if position and not whole:
             return await _resume(runtime, wire, options, label, principal, position)
-        key, stream_id = request.headers.get("idempotency-key"), new_id()
-        claim = None
-        if key is not None:
-            claim = Claim(runtime, principal, path, key)
-            first = await claim.make(stream_id, body)
-            if first is not None:
-                return await _repeat(runtime, wire, options, first, principal, whole=whole)
+        key = request.headers.get("idempotency-key")
+        claim = None if key is None else Claim(runtime.hub, principal, path, key, body)
 
-        async def begin() -> Opened:
-            try:
-                stream = await runtime.generate(
-                    asked,
-                    principal=principal,
-                    on_disconnect=on_disconnect,
-                    asked_at=asked_at,
-                    spoken=(wire.name, options),
-                    label=label,
-                    stream_id=stream_id,
-                )
-            except BaseException:
-                if claim is not None:
-                    await claim.drop()
-                raise
-            return Opened(runtime.hub, stream.record, stream)
+        async def generated(stream_id: str) -> Stream:
+            return await runtime.generate(
+                asked,
+                principal=principal,
+                on_disconnect=on_disconnect,
+                asked_at=asked_at,
+                spoken=(wire.name, options),
+                label=label,
+                stream_id=stream_id,
+            )
+
+        async def begin(_: Scope) -> Opened:
+            return await begun_once(runtime.hub, claim, principal, generated)
 
         return StreamResponse(begin, wire, options=options, whole=whole)
 
@@ -245,26 +236,11 @@ async def _resume(
     if found is None:
         return Response(nothing_to_resume(wire, options), headers=stream_headers(wire))
     record, after = found
-    return await _repeat(runtime, wire, options, record, principal, after=after)
 
+    async def begin(_: Scope) -> Opened:
+        return await reopened(runtime.hub, record.stream, principal)
 
-async def _repeat(
-    runtime: Runtime,
-    wire: Wire,
-    options: tuple[Any, ...],
-    record: Record,
-    principal: str | None,
-    *,
-    after: Position = START,
-    whole: bool = False,
-) -> Response:
-    """The stream of an earlier request, as if this one had begun it."""
-
-    async def begin() -> Opened:
-        found, tail = await runtime.hub.find(record.stream, principal)
-        return Opened(runtime.hub, found, runtime.hub.live(found, tail))
-
-    return StreamResponse(begin, wire, options=options, after=after, whole=whole)
+    return StreamResponse(begin, wire, options=options, after=after)
 
 
 class Generating:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from headwater.cli.asking import Listener, remote
+from headwater.cli.asking import Listener, question, remote
 
 
 class Whole(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ class Here:
         self._headwater.runtime()
 
     async def _streamed(self, prompt: str, model: str | None, heard: Listener) -> None:
-        asked = self._headwater.asked(prompt, model, {})
+        asked = question(prompt, model)
         runtime = self._headwater.runtime()
         stream = await runtime.generate(asked, principal=None, on_disconnect="cancel")
         async with aclosing(stream.reads()) as reads:
@@ -67,7 +67,7 @@ class Here:
                 heard(events)
 
     async def _whole(self, prompt: str, model: str | None) -> Whole:
-        asked = self._headwater.asked(prompt, model, {"stream": False})
+        asked = question(prompt, model, stream=False)
         runtime = self._headwater.runtime()
         stream = await runtime.generate(asked, principal=None, on_disconnect="cancel")
         with stream.held():

@@ -1,0 +1,121 @@
+"""`Idempotency-Key`: the first request with it begins a stream, the others read that one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from headwater.errors import RequestError, UnavailableError
+from headwater.stores.base import Record
+from headwater.streams.hub import Hub, new_id
+from headwater.streams.opened import Opened
+from headwater.streams.stream import Stream
+
+# How long a repeat waits for the first request, which may still ask which model there is.
+_BEGINS_S: Final = 5.0
+_LOOK_S: Final = 0.02
+_LONGEST_KEY: Final = 255
+
+
+def label_of(principal: str | None, path: str, body: bytes) -> str:
+    """What the streams of the same caller, path and body have in common."""
+    digest = hashlib.blake2b(f"{principal}\0{path}\0".encode(), digest_size=16)
+    digest.update(body)
+    return digest.hexdigest()
+
+
+class Claim:
+    """A key of one principal on one path, and what is asked for with it.
+
+    `what` is the body of the request, or whatever else tells two requests apart. `RequestError`
+    for what is no key.
+    """
+
+    def __init__(self, hub: Hub, principal: str | None, path: str, key: str, what: object) -> None:
+        if not key.isprintable() or not 0 < len(key) <= _LONGEST_KEY:
+            raise RequestError(
+                f"Idempotency-Key must have 1 to {_LONGEST_KEY} printable characters.",
+                param="Idempotency-Key",
+            )
+        self._hub = hub
+        self._key = label_of(principal, path, key.encode())
+        canonical = msgspec.json.encode(what, order="deterministic")
+        self._digest = hashlib.blake2b(canonical, digest_size=16).hexdigest()
+
+    async def make(self, stream: str) -> Record | None:
+        """None: this is the first, and is to begin `stream`. Else the stream of the first.
+
+        `RequestError` (`idempotency_conflict`) when that one asked for something else.
+        """
+        await self._hub.open()
+        value = await self._hub.store.claim(self._key, f"{stream} {self._digest}")
+        first, _, claimed = value.partition(" ")
+        if claimed != self._digest:
+            raise RequestError(
+                "This Idempotency-Key was used for another request.",
+                code="idempotency_conflict",
+                param="Idempotency-Key",
+            )
+        return None if first == stream else await self._begun(first)
+
+    async def drop(self) -> None:
+        """What was claimed could not begin: the next request is a first one."""
+        await self._hub.store.disclaim(self._key)
+
+    async def _begun(self, stream: str) -> Record:
+        try:
+            async with asyncio.timeout(_BEGINS_S):
+                while True:
+                    record = await self._hub.store.record(stream)
+                    if record is not None:
+                        return record
+                    await asyncio.sleep(_LOOK_S)
+        except TimeoutError:
+            await self.drop()  # its process died before it began anything
+            raise UnavailableError(
+                "overloaded",
+                "The first request with this Idempotency-Key has begun nothing; ask again.",
+                retry_after=1.0,
+            ) from None
+
+
+async def begun_once(
+    hub: Hub,
+    claim: Claim | None,
+    principal: str | None,
+    begin: Callable[[str], Awaitable[Stream]],
+    unused: Callable[[], None] = lambda: None,
+) -> Opened:
+    """The stream that `begin` begins under the id it is given, or that of the first such request.
+
+    Without a claim every request is a first one. `unused` is called where nothing was begun.
+    """
+    stream_id, stream = new_id(), None
+    try:
+        first = None if claim is None else await claim.make(stream_id)
+        if first is not None:
+            return await reopened(hub, first.stream, principal)
+        stream = await _begun(claim, begin(stream_id))
+        return Opened(hub, stream.record, stream)
+    finally:
+        if stream is None:
+            unused()
+
+
+async def _begun(claim: Claim | None, begin: Awaitable[Stream]) -> Stream:
+    try:
+        return await begin
+    except BaseException:
+        if claim is not None:
+            await claim.drop()
+        raise
+
+
+async def reopened(hub: Hub, stream: str, principal: str | None) -> Opened:
+    """A stream that was begun before, for whoever may read it."""
+    record, tail = await hub.find(stream, principal)
+    return Opened(hub, record, hub.live(record, tail))
