@@ -32,6 +32,7 @@ from headwater.testing import (
     reply,
 )
 from headwater.testing import event as data_event
+from tests.helpers.node import path_with_node
 from tests.helpers.processes import environment
 from tests.helpers.servers import Server, serve
 from tests.system.clients import python
@@ -138,19 +139,15 @@ def server(upstream: FaultyUpstream, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def node() -> str:
-    """Node's folder; the locked clients are installed when they are not."""
-    found = subprocess.run(
-        [ROOT / "scripts" / "node"], capture_output=True, text=True, check=True, timeout=110
-    )
-    folder = found.stdout.strip()
+def node() -> dict[str, str]:
+    """An environment with Node; the locked clients are installed when they are not."""
+    path = path_with_node()
     lock, installed = CLIENTS / "package-lock.json", CLIENTS / "node_modules/.package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        path = f"{folder}:{os.environ['PATH']}"
         npm = ["npm", "ci", "--loglevel=error"]
         subprocess.run(npm, cwd=CLIENTS, env={**os.environ, "PATH": path}, check=True, timeout=110)
         installed.touch()
-    return folder
+    return environment(PATH=path)
 
 
 def judged(seen: dict[str, Any], cell: str, client: str) -> str:
@@ -210,12 +207,12 @@ def tried(
 @pytest.mark.parametrize("client", NODE)
 @pytest.mark.parametrize("cell", PROMPTS)
 def test_in_node(
-    node: str, server: Server, upstream: FaultyUpstream, client: str, cell: str
+    node: dict[str, str], server: Server, upstream: FaultyUpstream, client: str, cell: str
 ) -> None:
     def run() -> dict[str, Any]:
-        command = [f"{node}/node", "run.mjs", client, cell, server.url]
+        command = ["node", "run.mjs", client, cell, server.url]
         done = subprocess.run(
-            command, cwd=CLIENTS, env=environment(), capture_output=True, text=True, timeout=60
+            command, cwd=CLIENTS, env=node, capture_output=True, text=True, timeout=60
         )
         assert done.stdout, done.stderr
         seen: dict[str, Any] = json.loads(done.stdout)
