@@ -1,11 +1,10 @@
 // What stands for a reader's own code where a block of the documentation uses it unsaid.
 import type * as headwater from "@headwater/client";
 import type * as react from "@headwater/client/react";
-import type { UIMessage } from "ai";
 
 declare global {
   const out: HTMLElement;
-  const prompt: string;
+  const question: string;
   const id: string;
   const body: { prompt: string };
   function show(text: string): void;
@@ -17,22 +16,4 @@ declare global {
   function vue(): import("vite").Plugin;
   function svelte(): import("vite").Plugin;
   const useChat: typeof import("@ai-sdk/react").useChat;
-}
-
-// As far as the documentation uses it: it is not installed for the tests of these pages.
-declare module "@ai-sdk/react" {
-  export function useChat(options?: {
-    id?: string;
-    transport?: import("ai").ChatTransport<UIMessage>;
-    resume?: boolean;
-  }): {
-    messages: UIMessage[];
-    status: "submitted" | "streaming" | "ready" | "error";
-    error: Error | undefined;
-    stop: () => Promise<void>;
-    sendMessage: (
-      message: { text: string },
-      options?: { body?: Record<string, unknown> },
-    ) => Promise<void>;
-  };
 }

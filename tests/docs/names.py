@@ -5,11 +5,15 @@ Each statement is put before the blocks that use a name that it gives (`modules.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+from langchain_core.language_models import FakeListChatModel
+
 from headwater import Headwater
+from headwater.snapshot import Snapshot
 from headwater.transforms import redact
 
 hw = Headwater(upstream=os.environ.get("DOCS_UPSTREAM"))
@@ -28,10 +32,44 @@ class Messages:
 messages = Messages()
 
 
+class Rows:
+    """A manager of Django's ORM."""
+
+    def create(self, **row: Any) -> None:
+        """Keep a row."""
+
+
+class Message:
+    """A model of Django's."""
+
+    objects = Rows()
+
+
+def current_user() -> str:
+    """Who asks, by a session or a token of the app's own."""
+    return user
+
+
+async def save(answer: Snapshot) -> None:
+    """What a guide does with an answer."""
+
+
 async def my_agent(prompt: str) -> AsyncIterator[str]:
     """A generator of one's own."""
     for word in prompt.split():
         yield f"{word} "
 
 
-__all__ = ["chat", "hw", "messages", "my_agent", "prompt", "redact", "user"]
+llm = FakeListChatModel(responses=["Light is scattered."])
+__all__ = [
+    "chat",
+    "current_user",
+    "hw",
+    "json",
+    "llm",
+    "messages",
+    "my_agent",
+    "prompt",
+    "redact",
+    "save",
+]

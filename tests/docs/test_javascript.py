@@ -14,7 +14,6 @@ import pytest
 from headwater import playground
 from tests.docs.blocks import ROOT, Block, blocks
 
-NAMES = Path(__file__).with_name("names.d.ts")
 CLIENT = ROOT / "js" / "client" / "src"
 SERVED = {
     "/headwater.js": "index",
@@ -62,6 +61,9 @@ class Page(HTMLParser):
         if tag == "script" and source:
             self.loaded.append(source)
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in VOID, f"<{tag} /> has no end"
+
     def handle_endtag(self, tag: str) -> None:
         assert self.open, f"</{tag}> closes nothing"
         assert self.open.pop() == tag
@@ -91,7 +93,8 @@ def test_a_page_is_whole_and_loads_what_is_served(block: Block) -> None:
 @pytest.mark.system
 def test_the_types_are_right(tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to((ROOT / "js" / "node_modules").resolve())
-    (tmp_path / "names.d.ts").write_text(NAMES.read_text())
+    for declared in Path(__file__).parent.glob("*.d.ts"):
+        (tmp_path / declared.name).write_text(declared.read_text())
     (tmp_path / "tsconfig.json").write_text(json.dumps(CONFIG))
     for name, text in scripts():
         # A module of its own, whatever it imports.

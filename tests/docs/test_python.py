@@ -9,12 +9,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import AsyncOpenAI
 
+from headwater import Headwater
+from headwater.adapters.response import StreamResponse
 from headwater.sse import Decoder
 from headwater.testing import MODELS, FaultyUpstream, chat
 from tests.docs.blocks import ROOT, Block
@@ -38,6 +41,11 @@ HEADER = """\
 def apps() -> list[Block]:
     """Blocks that are a whole app."""
     return [block for block in modules() if "app" in bound(ast.parse(block.text).body)]
+
+
+def once(those: list[Block]) -> list[Block]:
+    """Without those that say the very same as another: pages begin with the same few lines."""
+    return list({block.text: block for block in those}.values())
 
 
 def test_the_types_are_right(tmp_path: Path) -> None:
@@ -69,24 +77,26 @@ def server(upstream: FaultyUpstream, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("block", apps(), ids=repr)
+@pytest.mark.parametrize("block", once(apps()), ids=repr)
 def test_an_app_streams(block: Block, upstream: FaultyUpstream, tmp_path: Path) -> None:
     source = modules()[block]
     (tmp_path / "served.py").write_text(source)
     environ = {
         "HEADWATER_SERVER__UPSTREAM": upstream.url,
+        "OPENAI_BASE_URL": upstream.url,  # of a relay that is shown as it was before
+        "OPENAI_API_KEY": "-",
         "PYTHONPATH": os.pathsep.join([str(tmp_path), str(STUBS)]),
     }
     host = flask_run if "Flask(" in source else uvicorn
     with host("served:app", cwd=tmp_path, environ=environ) as running:
         path = route(source)
-        answer = ask(running.port, path, {"prompt": PROMPT}, headers=JSON)
+        answer = ask(running.port, path, body(path), headers=JSON)
         assert answer.status == 200, answer.body
         assert text_of(answer.body) in ("".join(WORDS), f"{PROMPT} ")  # a model's, or my_agent's
-        if mounted := re.search(r"mount\([^)]*\"(/\w+)\"", source):
+        if mounted := re.search(r"mount\([^)]*['\"](/\w+)['\"]", source):
             stream = answer.headers["headwater-stream"]
             read = ask(running.port, f"{mounted[1]}/v1/streams/{stream}?wire=plain")
-            assert read.status == 200 or "owner=" in source
+            assert read.status == 200
 
 
 def route(source: str) -> str:
@@ -98,11 +108,47 @@ def route(source: str) -> str:
     return f"{mounted[1]}/stream"
 
 
+def body(path: str) -> dict[str, Any]:
+    """A prompt, as a page or as `useChat` sends it."""
+    said = {"role": "user", "parts": [{"type": "text", "text": PROMPT}]}
+    return {"messages": [said]} if path == "/api/chat" else {"prompt": PROMPT}
+
+
 def text_of(body: bytes) -> str:
     """The text of an answer in the plain or the UI wire."""
     said = [json.loads(m.data) for m in Decoder().feed(body) if m.data != b"[DONE]"]
     assert not [part for part in said if "error" in part]
-    return "".join(part.get("token") or part.get("delta") or "" for part in said)
+    return "".join(
+        part.get("token") or part.get("delta") or part.get("text") or "" for part in said
+    )
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[StreamResponse]:
+    """The responses that a block makes, from now on."""
+    make = Headwater.response
+    made: list[StreamResponse] = []
+
+    def response(*given: Any, **named: Any) -> StreamResponse:
+        made.append(make(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(Headwater, "response", response)
+    return made
+
+
+async def sent(response: StreamResponse) -> None:
+    """Send it to a reader who stays: it has text, and is no error."""
+    body, left = bytearray(), asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        body.extend(message.get("body", b""))
+
+    await response({"type": "http", "method": "POST", "headers": []}, receive, send)
+    assert text_of(bytes(body))
 
 
 @pytest.mark.system
@@ -118,7 +164,9 @@ def test_it_runs(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DOCS_UPSTREAM", upstream.url)
     monkeypatch.setenv("HEADWATER_SERVER__UPSTREAM", upstream.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "-")
     monkeypatch.syspath_prepend(STUBS)
+    made = recorded(monkeypatch)
     source = modules()[block].replace("http://127.0.0.1:8000", server.url)
     code = compile(source, block.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
@@ -127,7 +175,12 @@ def test_it_runs(
         running = eval(code, names)
         if running is not None:
             await running
-        if "hw" in names:
-            await names["hw"].aclose()
+        for response in made:
+            await sent(response)
+        for value in names.values():
+            if isinstance(value, Headwater):
+                await value.aclose()
+            elif isinstance(value, AsyncOpenAI):
+                await value.close()
 
     asyncio.run(run())
