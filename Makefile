@@ -7,7 +7,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 # The steps of a command are its prerequisites, and they are meant in this order.
 .NOTPARALLEL:
-.PHONY: help demo test check proof bench bench-profile fmt lock clean
+.PHONY: help demo test check proof bench bench-profile docs fmt lock clean
 .PHONY: install-dev system-packages static js
 
 help: ## Print this list
@@ -33,6 +33,10 @@ bench: install-dev ## The performance tables of docs/benchmarks.md: BENCH="--qui
 bench-profile: install-dev ## Where the time of a token goes, and that of the start
 	@$(BIN)/python -m bench.profiling
 
+docs: install-dev ## The documentation site, into site/: warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "site/index.html"
+
 fmt: install-dev ## Format, and mend what the linter can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
@@ -40,7 +44,7 @@ lock: install-dev ## Write requirements/ anew from pyproject.toml: UPGRADE=1 for
 	@scripts/lock $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove what the other commands made; the model stays in the user's cache
-	@rm -rf .venv js/node_modules tests/system/clients/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv js/node_modules tests/system/clients/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install-dev:
