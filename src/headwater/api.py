@@ -9,10 +9,8 @@ import threading
 import weakref
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     AsyncIterator,
     Callable,
-    Iterable,
     Iterator,
     Mapping,
 )
@@ -29,7 +27,7 @@ from headwater.generation import GenerationRequest
 from headwater.models import ModelInfo
 from headwater.observe import logs, observer_of_process
 from headwater.providers.base import Source
-from headwater.providers.iterator import Spawn, iterator_source
+from headwater.providers.iterator import Spawn, is_items, iterator_source
 from headwater.providers.pushed import PushedSource
 from headwater.runtime import OWN_MODEL, Runtime, store_opener, wire_named
 from headwater.settings import Settings, check_exposure, load
@@ -303,7 +301,7 @@ class Headwater:
         if isinstance(x, (str, list)):
             messages = [{"role": "user", "content": x}] if isinstance(x, str) else x
             return chat_request({**options, "model": model}, messages)
-        if not _is_generator(x):
+        if not is_items(x):
             raise RequestError(
                 f"A prompt is a string or a list of messages, not {type(x).__name__}.",
                 param="prompt",
@@ -315,8 +313,3 @@ class Headwater:
 
 async def _next(events: AsyncIterator[ev.Event]) -> ev.Event | None:
     return await anext(events, None)
-
-
-def _is_generator(x: object) -> bool:
-    """Whether it may be someone's generator: what a client's JSON holds instead of text is not."""
-    return isinstance(x, (AsyncIterable, Iterable)) and not isinstance(x, Mapping)
