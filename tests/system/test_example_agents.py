@@ -38,7 +38,11 @@ LOOK = Answer(
 HELD = Answer([chunk({"role": "assistant", "content": "a"}), STALL])
 
 #: By the prompt: what the model answers in each round.
-ROUNDS = {"tokens": [LOOK, chat(TOKENS, gap_s=0.1)], "first": [HELD], "second": [LOOK, HELD]}
+ROUNDS: dict[str, list[Answer]] = {
+    "tokens": [LOOK, chat(TOKENS, gap_s=0.1)],
+    "first": [HELD],
+    "second": [LOOK, HELD],
+}
 
 
 def answer(asked: Request) -> Answer:
@@ -46,7 +50,8 @@ def answer(asked: Request) -> Answer:
         return MODELS
     messages = asked.json["messages"]
     [prompt] = [message["content"] for message in messages if message["role"] == "user"]
-    return ROUNDS[prompt][sum(message["role"] == "tool" for message in messages)]
+    done = [message for message in messages if message["role"] == "tool"]
+    return ROUNDS[prompt][len(done)]
 
 
 class Served(NamedTuple):
