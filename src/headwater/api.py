@@ -17,7 +17,7 @@ from collections.abc import (
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from headwater import events as ev
 from headwater.adapters.bridge import Bridge
@@ -57,7 +57,7 @@ class Headwater:
     resume and stop. `on_end` is told of every stream that ends in this process, once, whoever still
     reads it, those that a dead process left included. `signals`: SIGTERM begins the drain, before
     the host's own handling of it. Made at import: it starts nothing until it is used, and is right
-    after a fork.
+    after a fork. `async with hw`, in the lifespan of an app, begins at once and drains at the end.
 
     Raises `ConfigurationError` for settings that are wrong.
     """
@@ -95,6 +95,19 @@ class Headwater:
         self._metered = False  # whether somebody may ask for /metrics
         self._bridge: tuple[int, Bridge] | None = None
         self._lock = threading.Lock()
+
+    async def __aenter__(self) -> Self:
+        """Open the store, and go on with what dead processes left, before anybody asks.
+
+        Otherwise the first use does so. `StorageError` when the store cannot be reached.
+        """
+        await self.runtime().hub.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Drain, and close; whoever `on_end` tells is waited for."""
+        await self.drain()
+        await self.aclose()
 
     def runtime(self) -> Runtime:
         """What serves the running event loop: made on first use, and anew after a fork."""

@@ -146,6 +146,18 @@ def test_what_was_told_of_is_waited_for_at_shutdown() -> None:
     run(scenario())
 
 
+def test_as_a_context_it_finishes_what_runs() -> None:
+    async def scenario() -> None:
+        heard = Heard()
+        async with Headwater(on_end=heard.later) as hw:
+            asked = asked_for(say("a", "b"), None, {})
+            await hw.runtime().generate(asked, principal=None, on_disconnect="continue")
+        [end] = heard.ends
+        assert (end.text, end.reason) == ("ab", "stop")
+
+    run(scenario())
+
+
 def test_kill_9_and_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that takes over tells of it: of what it ends itself, once."""
     monkeypatch.setenv("HEADWATER_STORE__LEASE_S", "1")
@@ -173,16 +185,12 @@ def test_kill_9_and_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             process.communicate()
         heard, other = Heard(), Heard()
         hws = [Headwater(store=url, on_end=each.later) for each in (heard, other)]
-        for hw in hws:
-            await hw.runtime().hub.open()
-        async with asyncio.timeout(BOUND_S):
+        async with hws[0], hws[1], asyncio.timeout(BOUND_S):
             while not heard.ends and not other.ends:
                 await asyncio.sleep(0.05)
-        await asyncio.sleep(1.5)
+            await asyncio.sleep(1.5)
         [end] = heard.ends + other.ends
         assert (end.stream, end.text, end.owner) == (stream, "It is ", "me")
         assert (end.error and end.error.code, end.metadata) == ("interrupted", {"chat": "7"})
-        for hw in hws:
-            await hw.aclose()
 
     run(scenario())

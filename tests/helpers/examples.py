@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.helpers.processes import environment, line_matching, stopped_at_the_end
 from tests.helpers.servers import Server
@@ -44,18 +47,22 @@ def example(name: str, environ: Mapping[str, str] | None = None) -> Iterator[Ser
 
 @contextlib.contextmanager
 def started(
-    name: str, environ: Mapping[str, str] | None = None
+    name: str, environ: Mapping[str, str] | None = None, *, tty: int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The same for one that is no server."""
+    """The same for one that is no server; in a terminal, where `tty` is the descriptor of one."""
+    line, given = command(name), dict[str, Any](stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    if tty is not None:
+        # Ctrl-C is a signal then, and to the example alone: a shell would die of it first.
+        line, given = f"exec {line}", dict[str, Any](stdin=tty, stdout=tty)
+        given["preexec_fn"] = lambda: fcntl.ioctl(tty, termios.TIOCSCTTY, 0)
     found = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.Popen(
-        ["/bin/sh", "-c", command(name)],
+        ["/bin/sh", "-c", line],
         cwd=EXAMPLES / name,
         env=environment(PYTHONUNBUFFERED="1") | ANY_PORT | {"PATH": found} | dict(environ or {}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        **given,
     )
     with stopped_at_the_end(process):
         try:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import openai
 import pytest
 
+from headwater import testing
 from headwater.errors import HeadwaterError
 from headwater.events import (
     Event,
@@ -28,7 +31,7 @@ from headwater.events import (
 )
 from headwater.providers.base import Finish, Outcome
 from headwater.providers.iterator import iterator_source
-from headwater.testing import Answer, FaultyUpstream
+from headwater.testing import DONE, Answer, FaultyUpstream, chat, chunk
 from tests.providers.recorded import ANTHROPIC, CHAT, RESPONSES, Recorded, call, delta
 
 
@@ -325,8 +328,8 @@ def test_langchain_whole_messages() -> None:
         [
             ToolCallStart("c1", "weather"),
             ToolCallDelta("c1", '{"a": 1}'),
-            ToolResult("c1", "9 °C"),
             ToolCallEnd("c1"),
+            ToolResult("c1", "9 °C"),
             TextDelta("Nine."),
         ],
         Finish("stop"),
@@ -344,6 +347,60 @@ def test_langchain_models_own_stream() -> None:
         "".join(event.text for event in events if isinstance(event, TextDelta)) == "Der Himmel ist"
     )
     assert outcome == Finish("stop")
+
+
+#: What an agent's model is asked twice: it calls a tool, then tells what that has said. LangChain
+#: keeps its client for ever, so that the connections have to end by themselves.
+ROUNDS = [
+    Answer(
+        [
+            chunk({"content": "Let me see. "}),
+            testing.event(
+                call(id="c1", type="function", function={"name": "weather", "arguments": ""})
+            ),
+            testing.event(call(function={"arguments": '{"city": '})),
+            testing.event(call(function={"arguments": '"Zürich"}'})),
+            chunk({}, "tool_calls"),
+            DONE,
+        ],
+        keep_alive=False,
+    ),
+    replace(chat(["It ", "is 9."]), keep_alive=False),
+]
+
+
+@pytest.mark.parametrize("way", ["messages", "events"])
+def test_langchain_agents_own_run(way: str) -> None:
+    """A real agent with a real tool: the call, whole before its result, and the text around it."""
+    agents = importlib.import_module("langchain.agents")
+    models = importlib.import_module("langchain_openai")
+    rounds = iter(ROUNDS)
+
+    def weather(city: str) -> str:
+        """Degrees in a city."""
+        return f"9 in {city}"
+
+    with FaultyUpstream(lambda _: next(rounds)) as upstream:
+        model = models.ChatOpenAI(model="m", base_url=upstream.url, api_key="k")
+        agent = agents.create_agent(model, [weather])
+        asked = {"messages": [("user", "Weather?")]}
+        if way == "messages":
+            items = agent.astream(asked, stream_mode="messages")
+        else:
+            items = agent.astream_events(asked, version="v2")
+        assert collected(items) == (
+            [
+                TextDelta("Let me see. "),
+                ToolCallStart("c1", "weather"),
+                ToolCallDelta("c1", '{"city": '),
+                ToolCallDelta("c1", '"Zürich"}'),
+                ToolCallEnd("c1"),
+                ToolResult("c1", "9 in Zürich"),
+                TextDelta("It "),
+                TextDelta("is 9."),
+            ],
+            Finish("stop"),
+        )
 
 
 # pydantic-ai
@@ -393,18 +450,49 @@ def test_pydantic_ai_agents_own_run() -> None:
     def weather(city: str) -> str:
         return f"9 in {city}"
 
-    async def run() -> AsyncIterator[Any]:
-        async with agent.run_stream_events("Weather?") as events:
-            async for event in events:
-                yield event
-
-    events, outcome = collected(run())
+    events, outcome = collected(agent.run_stream_events("Weather?"))
     names = [type(event).__name__ for event in events]
     assert names.index("ToolCallStart") < names.index("ToolCallEnd") < names.index("ToolResult")
     assert "TextDelta" in names
     assert isinstance(outcome, Finish)
     assert outcome.usage is not None
     assert outcome.usage.input_tokens > 0
+
+
+def test_a_context_manager_is_left_whoever_ends_it() -> None:
+    """Its value is what yields: at the end, when it fails, and when nobody wants the rest."""
+    left: list[str] = []
+
+    @contextlib.contextmanager
+    def manager(items: Iterable[Any]) -> Iterator[Iterable[Any]]:
+        try:
+            yield items
+        finally:
+            left.append("sync")
+
+    @contextlib.asynccontextmanager
+    async def async_manager(items: Iterable[Any]) -> AsyncIterator[AsyncIterator[Any]]:
+        try:
+            yield later(items)
+        finally:
+            left.append("async")
+
+    for make in (manager, async_manager):
+        assert collected(make(["a"])) == ([TextDelta("a")], Finish("stop"))
+        assert isinstance(collected(make([7]))[1], HeadwaterError)
+
+    async def scenario() -> None:
+        for make in (manager, async_manager):
+            source = iterator_source(make(itertools.repeat("x")))
+            source.start(Collected())
+            await asyncio.sleep(0.01)
+            source.cancel()
+        async with asyncio.timeout(10):
+            while len(left) < 6:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+    assert sorted(left) == ["async"] * 3 + ["sync"] * 3
 
 
 def test_a_generator_that_is_not_read_to_its_end_is_closed() -> None:

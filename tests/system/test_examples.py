@@ -34,6 +34,7 @@ class Served(NamedTuple):
 ROUTES = {
     "flask_plain": ("/stream", "/ai/v1/streams"),
     "django_plain": ("/stream", "/ai/v1/streams"),
+    "save_to_database": ("/chats/7", "/ai/v1/streams"),
 }
 
 
@@ -42,12 +43,16 @@ def answer(asked: Request) -> Answer:
 
 
 @pytest.fixture(scope="module", params=ROUTES)
-def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    with (
-        FaultyUpstream(answer) as upstream,
-        example(request.param, {"HEADWATER_SERVER__UPSTREAM": upstream.url}) as server,
-    ):
-        yield Served(server.port, *ROUTES[request.param], upstream)
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    with FaultyUpstream(answer) as upstream:
+        environ = {
+            "HEADWATER_SERVER__UPSTREAM": upstream.url,
+            "DATA": str(tmp_path_factory.mktemp("data")),  # where an example keeps files
+        }
+        with example(request.param, environ) as server:
+            yield Served(server.port, *ROUTES[request.param], upstream)
 
 
 def test_tokens_come_one_by_one(served: Served) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from headwater.adapters.bridge import Bridge
 from headwater.errors import RequestError
 from headwater.generation import GenerationRequest, Message
 from headwater.providers.base import Source
-from headwater.providers.iterator import Items, Spawn, iterator_source
+from headwater.providers.iterator import Items, Spawn, is_items, iterator_source
 from headwater.runtime import Runtime
 from headwater.streams import Hub
 from headwater.streams.claims import Claim
@@ -41,7 +41,7 @@ def asked_for(
     if isinstance(x, (str, list)):
         messages = [{"role": "user", "content": x}] if isinstance(x, str) else x
         return chat_request({**options, "model": model}, messages)
-    if not _is_generator(x):
+    if not is_items(x):
         raise RequestError(
             f"A prompt is a string or a list of messages, not {type(x).__name__}.",
             param="prompt",
@@ -72,8 +72,3 @@ def claim_of(
         return None
     what = asked if isinstance(asked, GenerationRequest) else None
     return Claim(hub, principal, path, key, what)
-
-
-def _is_generator(x: object) -> bool:
-    """Whether it may be someone's generator: what a client's JSON holds instead of text is not."""
-    return isinstance(x, (AsyncIterable, Iterable)) and not isinstance(x, Mapping)

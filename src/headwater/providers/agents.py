@@ -110,6 +110,7 @@ class LangChain(_Agent):
         """The events of a message; those that the caller wrote are none."""
         events: list[Event] = []
         if kind.startswith("Tool") or kind == "tool":
+            events += self._end_calls()
             self._result(member(item, "tool_call_id"), member(item, "content"), events)
         elif kind.lower().startswith("ai"):
             self._said(item, is_chunk=kind != "ai", events=events)
@@ -133,6 +134,9 @@ class LangChain(_Agent):
             self._call(call, member(call, "index"), events)
         for number, call in enumerate(() if is_chunk else member(item, "tool_calls") or ()):
             self._call(call, number, events)
+        # Its arguments are whole: who reads may know so while the tool works.
+        if not is_chunk or member(item, "chunk_position") == "last":
+            events += self._end_calls()
         self._count(member(item, "usage_metadata"))
         told = member(item, "response_metadata") or {}
         for spelling in ("finish_reason", "stop_reason", "done_reason"):

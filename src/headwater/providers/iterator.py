@@ -5,8 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any, TypeGuard
 
 from headwater.errors import HeadwaterError
 from headwater.events import Event, StreamEnd, StreamError, StreamStart, TextDelta, Usage
@@ -19,7 +30,13 @@ log = logging.getLogger("headwater.providers")
 
 #: A string, an event of ours, or an object that `objects` knows.
 Item = Any
-Items = AsyncIterable[Item] | Iterable[Item]
+#: Some SDKs give a context manager, whose value is what yields.
+Items = (
+    AsyncIterable[Item]
+    | Iterable[Item]
+    | AbstractAsyncContextManager[AsyncIterable[Item]]
+    | AbstractContextManager[Iterable[Item]]
+)
 
 #: Runs a function beside the event loop, as the host runs code.
 Spawn = Callable[[Callable[[], None]], None]
@@ -28,12 +45,23 @@ Spawn = Callable[[Callable[[], None]], None]
 def iterator_source(items: Items, spawn: Spawn | None = None) -> Source:
     """A source of what `items` yields: an async iterator in a task, a sync one by `spawn`.
 
-    `spawn` starts a thread unless the host has something else. What the iterator raises ends the
-    stream in error; the text of it goes to the log only, since it may hold anything.
+    `spawn` starts a thread unless the host has something else. A context manager is entered where
+    it is iterated, and left at the end or when nobody wants the rest. What the iterator raises ends
+    the stream in error; the text of it goes to the log only, since it may hold anything.
     """
     if isinstance(items, AsyncIterable):
         return AsyncSource(items)
+    if isinstance(items, AbstractAsyncContextManager):
+        return AsyncSource(_within(items))
+    if not isinstance(items, Iterable):
+        items = _within_sync(items)
     return SyncSource(items, spawn or _in_thread)
+
+
+def is_items(x: object) -> TypeGuard[Items]:
+    """Whether `x` may be someone's generator: what a client's JSON holds instead of text is not."""
+    kinds = (AsyncIterable, Iterable, AbstractAsyncContextManager, AbstractContextManager)
+    return isinstance(x, kinds) and not isinstance(x, Mapping)
 
 
 class AsyncSource:
@@ -183,6 +211,21 @@ class Converter:
         except HeadwaterError as error:
             return error, events
         return Finish(objects.reason or "stop", objects.usage), events
+
+
+async def _within(
+    manager: AbstractAsyncContextManager[AsyncIterable[Item]],
+) -> AsyncGenerator[Item, None]:
+    async with manager as items:
+        async for item in items:
+            yield item
+
+
+def _within_sync(
+    manager: AbstractContextManager[Iterable[Item]],
+) -> Generator[Item, None, None]:
+    with manager as items:
+        yield from items
 
 
 def _in_thread(run: Callable[[], None]) -> None:

@@ -96,9 +96,17 @@ class Objects:
         if isinstance(member(wrapped, "choices"), list):  # Mistral's SDK
             return self._chat(wrapped)
         if isinstance(item, dict) and str(item.get("event")).startswith("on_"):  # LangChain's
-            is_chunk = item["event"] == "on_chat_model_stream"
-            return self.events(member(wrapped, "chunk")) if is_chunk else []
+            return self._happened(item["event"], wrapped)
         return None
+
+    def _happened(self, event: str, data: Any) -> list[Event] | None:
+        """What LangChain's `astream_events` tells: of most of it, its chunks have told already."""
+        if event == "on_chat_model_stream":
+            return self.events(member(data, "chunk"))
+        output = member(data, "output") if event == "on_tool_end" else None
+        # Without an agent around it a tool gives anything, which may look like what we know.
+        is_message = not isinstance(output, dict) and member(output, "type") == "tool"
+        return self.events(output) if is_message else []
 
     def _chat(self, item: Any) -> list[Event]:
         """A chunk. The next response of an agent begins where another id comes after a finish."""

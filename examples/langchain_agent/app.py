@@ -1,0 +1,39 @@
+"""A LangChain agent with a tool: what it says, calls and finds is streamed as it happens."""
+
+import os
+from pathlib import Path
+
+from fastapi import FastAPI
+from langchain.agents import create_agent
+from langchain_openai import ChatOpenAI
+from pydantic import BaseModel
+
+from headwater import Headwater
+from headwater.adapters.response import StreamResponse
+
+DOCS = Path(os.environ.get("DOCS", "../../docs"))
+
+app, hw = FastAPI(), Headwater()
+app.mount("/ai", hw.asgi())  # GET and DELETE /ai/v1/streams/{id}: resume and stop
+
+
+def search(words: str) -> str:
+    """Find the lines of the documentation that have all of these words."""
+    wanted = words.lower().split()
+    lines = [line for file in sorted(DOCS.glob("*.md")) for line in file.read_text().splitlines()]
+    return "\n".join([line for line in lines if all(w in line.lower() for w in wanted)][:20])
+
+
+# OPENAI_API_KEY and OPENAI_BASE_URL are read by ChatOpenAI itself.
+model = ChatOpenAI(model=os.environ.get("OPENAI_MODEL", "gpt-4.1-mini"), stream_usage=True)
+agent = create_agent(model, [search], system_prompt="Answer from what `search` finds.")
+
+
+class Prompt(BaseModel):
+    prompt: str
+
+
+@app.post("/agent")
+async def ask(body: Prompt) -> StreamResponse:
+    asked = {"messages": [{"role": "user", "content": body.prompt}]}
+    return hw.response(agent.astream(asked, stream_mode="messages"), wire="native")
