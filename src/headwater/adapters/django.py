@@ -1,4 +1,4 @@
-"""Django: a stream as the response of a plain view, and the views to resume and stop it.
+"""Django: a stream as the response of a plain view, the views to resume and stop it, the client.
 
 The same under WSGI and ASGI: the streams run in one loop beside the host. Under ASGI a response is
 iterated in the host's own loop, since Django collects what can only be iterated in a thread, whole,
@@ -17,6 +17,7 @@ import msgspec
 from headwater.adapters.bridged import Held, Wish, beginning, looked_at, principal_of, stopped
 from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
 from headwater.adapters.library import Library, Question
+from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.adapters.wsgi import BridgedBody, WsgiBody, reader_gone
 from headwater.errors import ConfigurationError, HeadwaterError
 from headwater.runtime import WIRES, wire_named
@@ -171,6 +172,8 @@ async def astream_response(
 def mount(hw: Library) -> list[URLPattern]:
     """`GET` and `DELETE v1/streams/{id}`: resume and stop. `path("ai/", include(mount(hw)))`.
 
+    And the browser's client, `headwater.js` and its parts.
+
     `Headwater(owner=fn)` is asked, with Django's request, whose stream it may be; without `owner`
     only streams that were begun without one are served. A browser lets no other site send DELETE,
     so no CSRF token is asked for.
@@ -189,7 +192,17 @@ def mount(hw: Library) -> list[URLPattern]:
             return _error(WIRES["native"], error)
 
     view: Callable[..., HttpResponseBase] = csrf_exempt(serve)
-    return [path("v1/streams/<str:stream>", view, name="headwater_stream")]
+    return [
+        path("v1/streams/<str:stream>", view, name="headwater_stream"),
+        *(path(name, _script, {"name": name}) for name in SCRIPTS),
+    ]
+
+
+def _script(request: HttpRequest, name: str) -> HttpResponse:
+    body = (PLAYGROUND / name).read_bytes()
+    return HttpResponse(
+        body, "text/javascript; charset=utf-8", headers={"Cache-Control": "no-cache"}
+    )
 
 
 def _read(
