@@ -19,9 +19,10 @@ from collections.abc import (
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from headwater import events as ev
+from headwater.adapters.bodies import Asked, RequestBody, asked_by
 from headwater.adapters.bridge import Bridge
 from headwater.adapters.library import Question
 from headwater.errors import ConfigurationError, RequestError
@@ -37,7 +38,7 @@ from headwater.signals import drain_on_sigterm
 from headwater.streams import Stream
 from headwater.streams.ending import OnEnd, Told
 from headwater.transforms import Change, Transforms
-from headwater.wires.base import OnDisconnect
+from headwater.wires.base import OnDisconnect, Wire
 from headwater.wires.requests import chat_request
 from headwater.writer import Begun
 
@@ -151,31 +152,41 @@ class Headwater:
     ) -> StreamResponse:
         """A Starlette response that streams the answer to `x`, or what the generator `x` yields.
 
-        `wire` is the wire it is spoken in; `owner` the principal who may resume and stop it;
-        `on_disconnect` what happens when nobody reads ("cancel", "continue", or seconds), by
-        default what suits the wire; `on_end` is given the whole answer, once, whoever still reads
-        it; `transform` changes its text (`headwater.transforms`); `metadata` is kept with it;
-        `options` are sampling parameters. Errors known before the head is sent become statuses.
+        `x` is a prompt, a list of messages, a `RequestBody`, or a generator. `wire` is the wire it
+        is spoken in; `owner` the principal who may resume and stop it; `on_disconnect` what happens
+        when nobody reads ("cancel", "continue", or seconds), by default what suits the wire;
+        `on_end` is given the whole answer, once, whoever still reads it; `transform` changes its
+        text (`headwater.transforms`); `metadata` is kept with it; `options` are sampling
+        parameters. Errors known before the head is sent become statuses.
         """
         from headwater.adapters.response import StreamResponse
         from headwater.streams import Opened
 
         spoken = wire_named(wire)
-        asked = self.asked(x, model, options)
+        try:
+            asked = self.asked(x, model, options, wire=spoken, owner=owner)
+        except RequestError as error:
+            if isinstance(x, RequestBody):  # a mistake of the client's, not of whoever wrote this
+                return StreamResponse(partial(_refuse, error), spoken)
+            raise
 
         async def begin() -> Opened:
             runtime = self.runtime()
             stream = await runtime.generate(
-                asked,
+                asked.what,
                 principal=owner,
-                on_disconnect=spoken.on_disconnect if on_disconnect is None else on_disconnect,
+                spoken=(spoken.name, asked.options),
+                label=asked.label,
+                on_disconnect=asked.on_disconnect(spoken)
+                if on_disconnect is None
+                else on_disconnect,
                 told=None if on_end is None else Told(on_end),
                 metadata=metadata,
                 transform=transform,
             )
             return Opened(runtime.hub, stream.record, stream)
 
-        return StreamResponse(begin, spoken)
+        return StreamResponse(begin, spoken, options=asked.options, whole=asked.whole)
 
     def resume(
         self, stream: str, *, wire: str = "plain", owner: str | None = None
@@ -228,7 +239,7 @@ class Headwater:
 
         Leaving the loop cancels the upstream.
         """
-        events = self._events(self.asked(x, model, options))
+        events = self._events(self.asked(x, model, options).what)
         async with aclosing(events):
             async for event in events:
                 yield event
@@ -238,7 +249,7 @@ class Headwater:
     ) -> Iterator[ev.Event]:
         """The same from a thread or greenlet: blocks for each event."""
         bridge = self.bridge()
-        events = self._events(self.asked(x, model, options, bridge.host.spawner()))
+        events = self._events(self.asked(x, model, options, spawn=bridge.host.spawner()).what)
         try:
             while (event := bridge.call(lambda: _next(events))) is not None:
                 yield event
@@ -297,12 +308,22 @@ class Headwater:
             return frozenset()
 
     def asked(
-        self, x: Question, model: str | None, options: dict[str, Any], spawn: Spawn | None = None
-    ) -> GenerationRequest | Source:
+        self,
+        x: Question,
+        model: str | None,
+        options: dict[str, Any],
+        *,
+        wire: Wire | None = None,
+        owner: str | None = None,
+        spawn: Spawn | None = None,
+    ) -> Asked:
         """What is to be generated. For adapters: `spawn` runs a sync generator beside the loop."""
         if isinstance(x, (str, list)):
             messages = [{"role": "user", "content": x}] if isinstance(x, str) else x
-            return chat_request({**options, "model": model}, messages)
+            return Asked(chat_request({**options, "model": model}, messages))
+        if isinstance(x, RequestBody):
+            spoken = wire or wire_named("native")
+            return asked_by(x.value, spoken, owner, model=model, options=options)
         if not _is_generator(x):
             raise RequestError(
                 f"A prompt is a string or a list of messages, not {type(x).__name__}.",
@@ -310,7 +331,11 @@ class Headwater:
             )
         if model is not None or options:
             raise RequestError("A generator of one's own takes no model and no options.")
-        return iterator_source(x, spawn)
+        return Asked(iterator_source(x, spawn))
+
+
+async def _refuse(error: RequestError) -> NoReturn:
+    raise error
 
 
 async def _next(events: AsyncIterator[ev.Event]) -> ev.Event | None:

@@ -76,7 +76,7 @@ def test_once_whatever_the_end(
             "gone": say("It is ", "light."),
         }.get(how, for_ever())
         stream = await runtime.generate(
-            hw.asked(generator, None, {}),
+            hw.asked(generator, None, {}).what,
             principal="me",
             on_disconnect="continue" if how == "gone" else 0.05 if how == "left" else "continue",
             told=Told(heard.later),
@@ -118,7 +118,7 @@ def test_a_plain_function_may_block_and_one_that_raises_harms_nobody() -> None:
 
         hw = Headwater()
         runtime = hw.runtime()
-        asked = hw.asked(say("a"), None, {})
+        asked = hw.asked(say("a"), None, {}).what
         await runtime.generate(asked, principal=None, on_disconnect="continue", told=Told(block))
         await asyncio.to_thread(told.wait, BOUND_S)
         assert threads

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+from headwater.adapters.heads import make_request_id
 from headwater.adapters.library import Library, Question
 from headwater.adapters.reading import Reading, find
 from headwater.errors import ConfigurationError
@@ -46,15 +47,17 @@ def beginning(
     """
     bridge = hw.bridge()
     spawn = bridge.host.spawner()
-    asked = hw.asked(x, model, options, spawn)
-    policy = wire.on_disconnect if wish.on_disconnect is None else wish.on_disconnect
+    asked = hw.asked(x, model, options, wire=wire, owner=wish.owner, spawn=spawn)
+    policy = asked.on_disconnect(wire) if wish.on_disconnect is None else wish.on_disconnect
 
     async def begin() -> Held:
         runtime = hw.runtime()
         stream = await runtime.generate(
-            asked,
+            asked.what,
             principal=wish.owner,
             on_disconnect=policy,
+            spoken=(wire.name, asked.options),
+            label=asked.label,
             told=None if wish.on_end is None else Told(wish.on_end, spawn),
             transform=wish.transform,
             metadata=wish.metadata,
@@ -63,10 +66,19 @@ def beginning(
         with ExitStack() as hold:
             # Until the body is closed, so that none of the stages before it is without a reader.
             hold.enter_context(opened.held())
+            if asked.whole:
+                whole = await opened.whole(wire, asked.options)
+                return Held(Reading(opened, wire, state=whole), ExitStack())
             await opened.before_head(wire)
-            return Held(Reading(opened, wire), hold.pop_all())
+            return Held(Reading(opened, wire, asked.options), hold.pop_all())
 
     return begin
+
+
+def answer_headers(held: Held) -> dict[str, str]:
+    """What names the stream, and the request that is answered with it."""
+    stream = held.reading.opened.record.stream
+    return {"Headwater-Stream": stream, "X-Request-Id": make_request_id()}
 
 
 def looked_at(

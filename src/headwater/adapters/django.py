@@ -14,7 +14,15 @@ from typing import Any
 
 import msgspec
 
-from headwater.adapters.bridged import Held, Wish, beginning, looked_at, principal_of, stopped
+from headwater.adapters.bridged import (
+    Held,
+    Wish,
+    answer_headers,
+    beginning,
+    looked_at,
+    principal_of,
+    stopped,
+)
 from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
 from headwater.adapters.library import Library, Question
 from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
@@ -55,9 +63,7 @@ class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
     """
 
     def __init__(self, hw: Library, held: Held) -> None:
-        headers = stream_headers(held.reading.wire)
-        headers["Headwater-Stream"] = held.reading.opened.record.stream
-        headers["X-Request-Id"] = make_request_id()
+        headers = stream_headers(held.reading.wire) | answer_headers(held)
         super().__init__((), headers=headers)
         self._hw = hw
         self._held = held
@@ -141,7 +147,7 @@ def stream_response(
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:
         return _error(spoken, error)
-    return StreamResponse(hw, held)
+    return _answer(hw, held)
 
 
 async def astream_response(
@@ -166,7 +172,7 @@ async def astream_response(
         held = await asyncio.wrap_future(begun)
     except HeadwaterError as error:
         return _error(spoken, error)
-    return StreamResponse(hw, held)
+    return _answer(hw, held)
 
 
 def mount(hw: Library) -> list[URLPattern]:
@@ -209,11 +215,17 @@ def _read(
     hw: Library, request: HttpRequest, stream: str, principal: str | None
 ) -> HttpResponseBase:
     headers = {name.lower(): value for name, value in request.headers.items()}
-    held = looked_at(hw, stream, principal, headers=headers, query=request.GET.dict())
+    query = request.GET.dict()
+    return _answer(hw, looked_at(hw, stream, principal, headers=headers, query=query))
+
+
+def _answer(hw: Library, held: Held) -> HttpResponseBase:
+    named = answer_headers(held)
     if held.reading.state is not None:
-        return HttpResponse(msgspec.json.encode(held.reading.state), headers=JSON_HEADERS)
+        body = msgspec.json.encode(held.reading.state)
+        return HttpResponse(body, headers=JSON_HEADERS | named)
     if held.reading.finished:
-        return HttpResponse(status=204, headers={"Headwater-Stream": stream})
+        return HttpResponse(status=204, headers=named)
     return StreamResponse(hw, held)
 
 

@@ -11,7 +11,15 @@ from typing import Any
 
 import msgspec
 
-from headwater.adapters.bridged import Held, Wish, beginning, looked_at, principal_of, stopped
+from headwater.adapters.bridged import (
+    Held,
+    Wish,
+    answer_headers,
+    beginning,
+    looked_at,
+    principal_of,
+    stopped,
+)
 from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
 from headwater.adapters.library import Library, Question
 from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
@@ -54,7 +62,7 @@ def stream_response(
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:
         return _error(spoken, error)
-    return _live(hw, held)
+    return _answer(hw, held)
 
 
 def mount(app: Flask, hw: Library, *, prefix: str = "") -> None:
@@ -90,20 +98,18 @@ def mount(app: Flask, hw: Library, *, prefix: str = "") -> None:
 def _read(hw: Library, stream: str, principal: str | None) -> Response:
     headers = {name.lower(): value for name, value in request.headers.items()}
     query = request.args.to_dict()
-    held = looked_at(hw, stream, principal, headers=headers, query=query)
+    return _answer(hw, looked_at(hw, stream, principal, headers=headers, query=query))
+
+
+def _answer(hw: Library, held: Held) -> Response:
+    named = answer_headers(held)
     if held.reading.state is not None:
-        return Response(msgspec.json.encode(held.reading.state), headers=JSON_HEADERS)
+        return Response(msgspec.json.encode(held.reading.state), headers=JSON_HEADERS | named)
     if held.reading.finished:
-        return Response(status=204, headers={"Headwater-Stream": stream})
-    return _live(hw, held)
-
-
-def _live(hw: Library, held: Held) -> Response:
+        return Response(status=204, headers=named)
     waiter = hw.bridge().host.waiter()
     body = WsgiBody(BridgedBody(hw.bridge(), held, waiter), waiter, reader_gone(request.environ))
-    headers = stream_headers(held.reading.wire)
-    headers["Headwater-Stream"] = held.reading.opened.record.stream
-    headers["X-Request-Id"] = make_request_id()
+    headers = stream_headers(held.reading.wire) | named
     return Response(body, headers=headers, direct_passthrough=True)
 
 

@@ -47,7 +47,9 @@ def ask(prompt: str, model: str | None, server: str | None, heard: Listener) -> 
     asked = headwater.asked(prompt, model, {})
 
     async def begin() -> Stream:
-        return await headwater.runtime().generate(asked, principal=None, on_disconnect="cancel")
+        return await headwater.runtime().generate(
+            asked.what, principal=None, on_disconnect="cancel"
+        )
 
     return in_process(headwater, begin, heard)
 

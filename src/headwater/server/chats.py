@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from headwater.adapters.bodies import chat_label
 from headwater.adapters.response import StreamResponse
 from headwater.errors import HeadwaterError, RequestError
 from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
-from headwater.server.repeats import chat_label
 from headwater.stores.base import Record, Tail
 from headwater.streams import Opened
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headwater.adapters.bodies import label_of
 from headwater.errors import HeadwaterError, RequestError, UnavailableError
 from headwater.events import StreamError, encode
 from headwater.position import Position
@@ -25,19 +26,6 @@ _LOOKED_AT: Final = 100
 _LONGEST_KEY: Final = 255
 
 Spoken = tuple[str, tuple[Any, ...]]
-
-
-def label_of(principal: str | None, path: str, body: bytes) -> str:
-    """What the streams of the same caller, path and body have in common."""
-    digest = hashlib.blake2b(f"{principal}\0{path}\0".encode(), digest_size=16)
-    digest.update(body)
-    return digest.hexdigest()
-
-
-def chat_label(principal: str | None, chat: str) -> str:
-    """What the streams of a chat have in common, in place of their body."""
-    # No path has a NUL in it.
-    return label_of(principal, "/api/chat\0", chat.encode(errors="replace"))
 
 
 async def resumed(

@@ -61,7 +61,7 @@ class Here:
     async def _streamed(self, prompt: str, model: str | None, heard: Listener) -> None:
         asked = self._headwater.asked(prompt, model, {})
         runtime = self._headwater.runtime()
-        stream = await runtime.generate(asked, principal=None, on_disconnect="cancel")
+        stream = await runtime.generate(asked.what, principal=None, on_disconnect="cancel")
         async with aclosing(stream.reads()) as reads:
             async for events in reads:
                 heard(events)
@@ -69,7 +69,7 @@ class Here:
     async def _whole(self, prompt: str, model: str | None) -> Whole:
         asked = self._headwater.asked(prompt, model, {"stream": False})
         runtime = self._headwater.runtime()
-        stream = await runtime.generate(asked, principal=None, on_disconnect="cancel")
+        stream = await runtime.generate(asked.what, principal=None, on_disconnect="cancel")
         with stream.held():
             await stream.ended()
             if stream.failure is not None:
