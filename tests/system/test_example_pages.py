@@ -29,7 +29,7 @@ pytestmark = pytest.mark.system
 TOKENS = ["<b>Ray</b>", "leigh ", "天空", "🌊\n\n", "<img src=x onerror=alert(1)>", "end."]
 BOUND_MS = 20_000
 
-EXAMPLES = ("flask_nginx", "fastapi_react")
+EXAMPLES = ("flask_nginx", "fastapi_react", "ai_sdk")
 
 
 class World:
