@@ -29,7 +29,7 @@ def public(module: ModuleType) -> Iterator[tuple[str, object]]:
 
 
 def test_the_public_names() -> None:
-    assert headwater.__all__ == ["Headwater", "HeadwaterError"]
+    assert headwater.__all__ == ["Headwater", "HeadwaterError", "RequestBody"]
     methods = {name for name in vars(Headwater) if not name.startswith("_")}
     assert methods == {
         "aclose", "asgi", "bridge", "drain", "models", "response", "resume", "runtime", "serve",

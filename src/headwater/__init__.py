@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 from headwater.errors import HeadwaterError
 
 if TYPE_CHECKING:
+    from headwater.adapters.bodies import RequestBody
     from headwater.api import Headwater
 
-__all__ = ["Headwater", "HeadwaterError"]
+__all__ = ["Headwater", "HeadwaterError", "RequestBody"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,4 +17,8 @@ def __getattr__(name: str) -> Any:
         from headwater.api import Headwater
 
         return Headwater
+    if name == "RequestBody":
+        from headwater.adapters.bodies import RequestBody
+
+        return RequestBody
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,12 +17,13 @@ from collections.abc import (
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from headwater import events as ev
+from headwater.adapters.bodies import RequestBody
 from headwater.adapters.bridge import Bridge
-from headwater.adapters.library import Question, asked_for, claim_of, free
-from headwater.errors import ConfigurationError
+from headwater.adapters.library import Question, asked_for
+from headwater.errors import ConfigurationError, RequestError
 from headwater.generation import GenerationRequest
 from headwater.models import ModelInfo
 from headwater.observe import logs, observer_of_process
@@ -163,39 +164,48 @@ class Headwater:
     ) -> StreamResponse:
         """A Starlette response that streams the answer to `x`, or what the generator `x` yields.
 
-        `wire` is the wire it is spoken in; `owner` the principal who may resume and stop it;
-        `on_disconnect` what happens when nobody reads ("cancel", "continue", or seconds), by
-        default what suits the wire; `on_end` is given the whole answer, once, whoever still reads
-        it; `transform` changes its text (`headwater.transforms`); `metadata` is kept with it;
-        `options` are sampling parameters. A request repeated with its `Idempotency-Key` gets the
-        stream of the first. Errors known before the head is sent become statuses.
+        `x` is a prompt, a list of messages, a `RequestBody`, or a generator. `wire` is the wire it
+        is spoken in; `owner` the principal who may resume and stop it; `on_disconnect` what happens
+        when nobody reads ("cancel", "continue", or seconds), by default what suits the wire;
+        `on_end` is given the whole answer, once, whoever still reads it; `transform` changes its
+        text (`headwater.transforms`); `metadata` is kept with it; `options` are sampling
+        parameters. A request repeated with its `Idempotency-Key` gets the stream of the first.
+        Errors known before the head is sent become statuses.
         """
         from starlette.datastructures import Headers
 
         from headwater.adapters.response import StreamResponse
 
         spoken = wire_named(wire)
-        asked = asked_for(x, model, options)
+        try:
+            asked = asked_for(x, model, options, wire=spoken, owner=owner)
+        except RequestError as error:
+            if isinstance(x, RequestBody):  # a mistake of the client's, not of whoever wrote this
+                return StreamResponse(partial(_refuse, error), spoken)
+            raise
+        policy = asked.on_disconnect(spoken) if on_disconnect is None else on_disconnect
 
         async def begin(scope: Scope) -> Opened:
             runtime = self.runtime()
             key = Headers(scope=scope).get("idempotency-key")
-            claim = claim_of(runtime.hub, asked, owner, scope["path"], key)
+            claim = asked.claim(runtime.hub, owner, scope["path"], key)
 
             async def generated(stream_id: str) -> Stream:
                 return await runtime.generate(
-                    asked,
+                    asked.what,
                     principal=owner,
-                    on_disconnect=spoken.on_disconnect if on_disconnect is None else on_disconnect,
+                    spoken=(spoken.name, asked.options),
+                    label=asked.label,
+                    on_disconnect=policy,
                     stream_id=stream_id,
                     told=None if on_end is None else Told(on_end),
                     metadata=metadata,
                     transform=transform,
                 )
 
-            return await begun_once(runtime.hub, claim, owner, generated, partial(free, asked))
+            return await begun_once(runtime.hub, claim, owner, generated, asked.free)
 
-        return StreamResponse(begin, spoken)
+        return StreamResponse(begin, spoken, options=asked.options, whole=asked.whole)
 
     def resume(
         self, stream: str, *, wire: str = "plain", owner: str | None = None
@@ -248,7 +258,7 @@ class Headwater:
 
         Leaving the loop cancels the upstream.
         """
-        events = self._events(asked_for(x, model, options))
+        events = self._events(asked_for(x, model, options).what)
         async with aclosing(events):
             async for event in events:
                 yield event
@@ -258,7 +268,7 @@ class Headwater:
     ) -> Iterator[ev.Event]:
         """The same from a thread or greenlet: blocks for each event."""
         bridge = self.bridge()
-        events = self._events(asked_for(x, model, options, bridge.host.spawner()))
+        events = self._events(asked_for(x, model, options, spawn=bridge.host.spawner()).what)
         try:
             while (event := bridge.call(lambda: _next(events))) is not None:
                 yield event
@@ -315,6 +325,10 @@ class Headwater:
         except ConfigurationError as error:
             log.error("the keys stay as they were: %s", error.message)  # noqa: TRY400 - one line
             return frozenset()
+
+
+async def _refuse(error: RequestError, _: Scope) -> NoReturn:
+    raise error
 
 
 async def _next(events: AsyncIterator[ev.Event]) -> ev.Event | None:

@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from headwater import Headwater
+from headwater import Headwater, RequestBody
 from headwater.events import Event, ReasoningDelta, StreamEnd, TextDelta, ToolCallStart
 from headwater.providers.iterator import Items
 
@@ -215,7 +215,13 @@ GENERATORS: dict[str, Callable[[], Any]] = {
 
 
 def respond(body: dict[str, Any]) -> Response:
-    options = {k: v for k, v in body.items() if k in ("wire", "model", "on_disconnect", "owner")}
+    options = {
+        k: v
+        for k, v in body.items()
+        if k in ("wire", "model", "on_disconnect", "owner", "temperature")
+    }
+    if "body" in body:
+        return hw.response(RequestBody(body["body"]), **options)
     if "generator" in body:
         items: Items = GENERATORS[body["generator"]]()
         return hw.response(items, **options)

@@ -195,9 +195,48 @@ def test_the_same_bytes_as_headwater_serve(
 
     expected = directly(reference, PATHS[wire])
     assert told(w.respond(prompt=w.plan(ANSWERS[answer]), wire=wire)) == expected
+    own = body_of(wire, w.plan(ANSWERS[answer]))
+    for name in ("threadId", "runId"):
+        own.pop(name, None)
+    assert told(w.respond(body=own, wire=wire)) == expected
     headers = {"X-User": "me"}
     for mount in ("/owned", "/later-owned"):
         assert directly(w, mount + PATHS[wire], **headers) == expected
+
+
+@every_wire
+def test_a_route_of_ones_own_takes_a_body_in_the_shape_of_its_wire(w: World, wire: str) -> None:
+    prompt = w.plan(chat(["a"]))
+    body = body_of(wire, prompt, temperature=1, stream=False)
+    whole = w.respond(body=body, wire=wire, model="chosen", temperature=0)
+    assert whole.head.status == 200
+    assert whole.head.headers["content-type"] == "application/json"
+    assert b'"a"' in whole.rest()
+    asked = w.asked(prompt).json
+    assert (asked["model"], asked["temperature"]) == ("chosen", 0)
+    wrongs: list[Any] = [{}, [], "text", body | {"messages": 5, "input": 5}, body | {"api_key": ""}]
+    for wrong in wrongs:
+        refused = w.respond(body=wrong, wire=wire)
+        assert refused.head.status == 400
+        assert_refused(wire, refused.rest(), "invalid_request")
+
+
+def test_a_chat_of_ones_own_route_is_found_and_stopped_by_the_mounted_ones(w: World) -> None:
+    prompt = w.plan(Answer([chunk({"content": "a"}), STALL]))
+    chat_id = f"chat-{prompt}"
+    reader = w.respond(body=body_of("ui", prompt, id=chat_id), wire="ui")
+    reader.until(b'"delta":"a"')
+    path = f"/ai/api/chat/{chat_id}/stream"
+    again = Reader(request(w.port, path, timeout_s=BOUND_S))
+    assert again.stream == reader.stream
+    again.until(b'"delta":"a"')
+    assert ask(w.port, path, method="DELETE").status == 204
+    assert again.rest() == reader.rest()
+    assert ask(w.port, path).status == 204
+    owned = w.respond(body=body_of("ui", prompt, id=f"{chat_id}-owned"), wire="ui", owner="me")
+    owned.until(b'"delta":"a"')
+    assert ask(w.port, f"/ai/api/chat/{chat_id}-owned/stream", method="DELETE").status == 404
+    owned.leave()
 
 
 def test_heads(w: World) -> None:

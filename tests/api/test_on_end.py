@@ -77,7 +77,7 @@ def test_once_whatever_the_end(
             "gone": say("It is ", "light."),
         }.get(how, for_ever())
         stream = await runtime.generate(
-            asked_for(generator, None, {}),
+            asked_for(generator, None, {}).what,
             principal="me",
             on_disconnect="continue" if how == "gone" else 0.05 if how == "left" else "continue",
             told=Told(heard.later),
@@ -119,7 +119,7 @@ def test_a_plain_function_may_block_and_one_that_raises_harms_nobody() -> None:
 
         hw = Headwater()
         runtime = hw.runtime()
-        asked = asked_for(say("a"), None, {})
+        asked = asked_for(say("a"), None, {}).what
         await runtime.generate(asked, principal=None, on_disconnect="continue", told=Told(block))
         await asyncio.to_thread(told.wait, BOUND_S)
         assert threads
@@ -150,7 +150,7 @@ def test_as_a_context_it_finishes_what_runs() -> None:
     async def scenario() -> None:
         heard = Heard()
         async with Headwater(on_end=heard.later) as hw:
-            asked = asked_for(say("a", "b"), None, {})
+            asked = asked_for(say("a", "b"), None, {}).what
             await hw.runtime().generate(asked, principal=None, on_disconnect="continue")
         [end] = heard.ends
         assert (end.text, end.reason) == ("ab", "stop")

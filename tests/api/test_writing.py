@@ -140,7 +140,7 @@ def test_drain_takes_no_more_and_waits(tmp_path: Path) -> None:
             yield "b"
 
         stream = await hw.runtime().generate(
-            asked_for(agent(), None, {}), principal=None, on_disconnect="continue"
+            asked_for(agent(), None, {}).what, principal=None, on_disconnect="continue"
         )
         draining = asyncio.create_task(hw.drain(BOUND_S))
         await asyncio.sleep(0.05)

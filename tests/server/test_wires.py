@@ -224,6 +224,14 @@ def test_a_chat_is_found_while_it_runs(w: World) -> None:
     w.post("ui", "tokens", id="a chat/ü").rest()
     path = "/api/chat/a%20chat%2F%C3%BC/stream"
     assert ask(w.port, path, headers=ANN).status == 204, "nothing is active"
+    whole = ask(w.port, path, headers={**ANN, "Last-Event-ID": "0-0"}).body
+    assert whole.startswith(b'id: 1-1\ndata: {"type":"start"')
+    for position in ids(whole):
+        rest = ask(w.port, path, headers={**ANN, "Last-Event-ID": position})
+        assert whole.endswith(rest.body)
+        assert position not in ids(rest.body)
+    assert rest.status == 204, "there is no more"
+    assert ask(w.port, path, headers={**ANN, "Last-Event-ID": "1-999"}).status == 409
     reader = w.post("ui", "stall", id="a chat/ü")
     again = w.get(path)
     assert again.head.headers["x-vercel-ai-ui-message-stream"] == "v1"

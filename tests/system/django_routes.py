@@ -14,6 +14,7 @@ from django.views.decorators.csrf import csrf_exempt
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "django_plain"))
 import app  # type: ignore[import-not-found]
 
+from headwater import RequestBody
 from headwater.adapters.django import astream_response, stream_response
 
 
@@ -33,7 +34,12 @@ def openai(request: HttpRequest) -> Any:
     )
 
 
+def of_an_sdk(request: HttpRequest, wire: str) -> Any:
+    return stream_response(app.hw, RequestBody(json.loads(request.body)), wire=wire)
+
+
 app.urlpatterns += [
+    path("body/<str:wire>", csrf_exempt(of_an_sdk)),
     path("async", csrf_exempt(asynchronous)),
     path("cancel", csrf_exempt(cancel)),
     path("openai", csrf_exempt(openai)),

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "flask_plain"))
 from app import app as example  # type: ignore[import-not-found]
 from app import hw
 
+from headwater import RequestBody
 from headwater.adapters.flask import stream_response
 
 app: Flask = example
@@ -32,6 +33,11 @@ def cancel() -> Response:
 @app.post("/own")
 def own() -> Response:
     return stream_response(hw, words(body()["words"], body()["gap_s"]))
+
+
+@app.post("/body/<wire>")
+def of_an_sdk(wire: str) -> Response:
+    return stream_response(hw, RequestBody(request.get_json(force=True)), wire=wire)
 
 
 @app.post("/failing")

@@ -115,6 +115,17 @@ def test_a_reader_resumes_and_stops(port: int, path: str, upstream: Upstream) ->
     assert ask(port, "/ai/v1/streams/none", method="PUT").status == 405
 
 
+def test_the_body_of_an_sdk_is_answered_as_it_asks(port: int) -> None:
+    body = {"messages": [{"role": "user", "content": "tokens"}]}
+    whole = ask(port, "/body/openai", body)
+    assert whole.json["choices"][0]["message"]["content"] == "".join(TOKENS)
+    assert whole.headers["headwater-stream"]
+    assert text_of("openai", ask(port, "/body/openai", body | {"stream": True}).body) == (
+        "".join(TOKENS)
+    )
+    assert ask(port, "/body/anthropic", {"messages": 5}).status == 400
+
+
 def test_who_leaves_frees_the_provider(port: int, upstream: Upstream) -> None:
     reader = Reader(request(port, "/cancel", {"prompt": "stall"}, timeout_s=BOUND_S))
     reader.until(b'"token"')

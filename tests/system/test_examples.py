@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 
+from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.sse import Decoder
 from headwater.testing import MODELS, STALL, Answer, FaultyUpstream, Request, chat, chunk
 from tests.helpers.arrivals import assert_one_by_one, request
 from tests.helpers.examples import example
+from tests.helpers.nginx import free_port
 from tests.helpers.servers import wait_for
 from tests.server.serving import Reader, ask, data_of, frames, ids
 
@@ -33,6 +38,7 @@ class Served(NamedTuple):
 #: By the folder: where a prompt goes, and where Headwater's routes are.
 ROUTES = {
     "flask_plain": ("/stream", "/ai/v1/streams"),
+    "flask_nginx": ("/stream", "/ai/v1/streams"),
     "django_plain": ("/stream", "/ai/v1/streams"),
     "save_to_database": ("/chats/7", "/ai/v1/streams"),
 }
@@ -79,6 +85,15 @@ def test_what_a_cut_took_is_read_from_where_it_was(served: Served) -> None:
     assert data_of(frames(whole)[-1]) == b"[DONE]"
 
 
+def test_the_browser_s_client_is_beside_the_streams(served: Served) -> None:
+    folder = served.streams.removesuffix("/v1/streams")
+    for name in SCRIPTS:
+        script = ask(served.port, f"{folder}/{name}")
+        assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert script.body == (PLAYGROUND / name).read_bytes()
+    assert ask(served.port, f"{folder}/index.html").status == 404
+
+
 def test_a_stop_frees_the_upstream(served: Served) -> None:
     reader = Reader(request(served.port, served.post, {"prompt": "stall"}))
     reader.until(b'"token"')
@@ -87,3 +102,16 @@ def test_a_stop_frees_the_upstream(served: Served) -> None:
     assert stopped.status == 204
     wait_for(lambda: asked.freed_at is not None, 10, "the upstream's freeing")
     assert data_of(frames(reader.rest())[-1]) == b"[DONE]"
+
+
+def test_ending_the_command_ends_nginx_and_the_app() -> None:
+    app = free_port()
+    with example("flask_nginx", {"APP_PORT": str(app)}) as server:
+        for port in (server.port, app):
+            assert ask(port, "/").status == 200
+        # A shell may stand before the command, and ends when that does.
+        os.kill(next(iter(server.children()), server.process.pid), signal.SIGTERM)
+        server.process.wait(30)
+        for port in (server.port, app):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port))

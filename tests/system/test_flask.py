@@ -20,6 +20,8 @@ from tests.conftest import Figures
 from tests.helpers.arrivals import Response, assert_one_by_one, request
 from tests.helpers.processes import headwater_serve
 from tests.helpers.servers import Server, flask_run, gunicorn, waitress
+from tests.server.serving import ask as whole_of
+from tests.server.wires import text_of
 
 pytestmark = pytest.mark.system
 
@@ -288,6 +290,17 @@ def test_a_wrong_prompt_is_a_status(port: int, prompt: object) -> None:
     response = request(port, "/stream", {"prompt": prompt})
     assert response.head.status == 400
     assert json.loads(b"".join(response))["error"]["code"] == "invalid_request"
+
+
+def test_the_body_of_an_sdk_is_answered_as_it_asks(port: int) -> None:
+    body = {"messages": [{"role": "user", "content": "lump"}]}
+    whole = whole_of(port, "/body/openai", body)
+    assert whole.json["choices"][0]["message"]["content"] == "".join(TOKENS)
+    assert whole.headers["headwater-stream"]
+    assert text_of("openai", whole_of(port, "/body/openai", body | {"stream": True}).body) == (
+        "".join(TOKENS)
+    )
+    assert whole_of(port, "/body/anthropic", {"messages": 5}).status == 400
 
 
 def side_by_side(port: int, readers: int) -> list[tuple[float, float, list[str]]]:

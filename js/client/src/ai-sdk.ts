@@ -1,8 +1,9 @@
 /**
- * A transport of the AI SDK's whose stop is a stop.
+ * A transport of the AI SDK's whose stop is a stop, and whose cut is no end.
  *
  * `useChat`'s `stop()` only hangs up, and whoever hangs up is expected back. So the signal that it
- * aborts sends the DELETE as well.
+ * aborts sends the DELETE as well. And who resumes after a cut is told that nothing runs when the
+ * answer has ended meanwhile; so we say that it is its rest that is wanted.
  */
 
 import { errorOf } from "./errors.js";
@@ -24,6 +25,7 @@ export interface StoppingOptions {
 interface Asked {
   chatId: string;
   abortSignal?: AbortSignal | undefined;
+  headers?: HeadersInit | undefined;
 }
 
 /** What every such transport can do in addition. */
@@ -59,11 +61,16 @@ export function stopping<T extends Transport>(
     });
     if (!response.ok) throw await errorOf(response);
   };
+  const cut = new Set<string>();
+  const told = (chat: string) => (broken: boolean) =>
+    void (broken ? cut.add(chat) : cut.delete(chat));
   const stopped =
-    <R>(ask: (asked: Asked) => Promise<R>) =>
+    <R extends ReadableStream | null>(ask: (asked: Asked) => Promise<R>) =>
     (asked: Asked): Promise<R> => {
       const hangUp = new AbortController();
-      const answer = ask.call(transport, { ...asked, abortSignal: hangUp.signal });
+      const answer = ask
+        .call(transport, { ...asked, abortSignal: hangUp.signal })
+        .then((stream) => stream && (watched(stream, hangUp.signal, told(asked.chatId)) as R));
       const stop = async () => {
         // Refused, or nothing there: nothing to stop. The AI SDK is told by the answer itself.
         const late = setTimeout(() => hangUp.abort(), STOP_MS);
@@ -77,9 +84,43 @@ export function stopping<T extends Transport>(
       else asked.abortSignal?.addEventListener("abort", () => void stop(), { once: true });
       return answer;
     };
+  const reconnect = transport.reconnectToStream;
   return Object.assign(transport, {
     sendMessages: stopped(transport.sendMessages),
-    reconnectToStream: stopped(transport.reconnectToStream),
+    reconnectToStream: stopped((asked) => {
+      const headers = new Headers(asked.headers);
+      if (cut.has(asked.chatId)) headers.set("last-event-id", "0-0"); // from its beginning
+      return reconnect.call(transport, { ...asked, headers: Object.fromEntries(headers) });
+    }),
     stopChat,
+  });
+}
+
+const LAST = ["finish", "abort", "error"];
+
+/** The same stream. `tell`: whether it has been cut; an end without a last chunk is a cut too. */
+function watched(
+  stream: ReadableStream,
+  signal: AbortSignal,
+  tell: (broken: boolean) => void,
+): ReadableStream {
+  const reader = stream.getReader();
+  let ended = false;
+  tell(false);
+  return new ReadableStream({
+    async pull(controller) {
+      try {
+        const { done, value } = await reader.read();
+        if (!done) {
+          ended ||= LAST.includes(value.type);
+          controller.enqueue(value);
+        } else if (ended) controller.close();
+        else throw new TypeError("network error: cut before its end"); // as fetch says it
+      } catch (error) {
+        tell(!signal.aborted);
+        controller.error(error);
+      }
+    },
+    cancel: (reason) => reader.cancel(reason),
   });
 }

@@ -288,6 +288,8 @@ class Reader implements Stream {
 
   #identify(id: string | null | undefined): void {
     if (!id) return;
+    // At once: the first token may be a while, and that is when a page is reloaded.
+    if (!this.id) this.#keep({ id });
     this.id ??= id;
     this.#named();
   }

@@ -5,10 +5,18 @@ import { expect, it, vi } from "vitest";
 
 import { stopping } from "../src/ai-sdk.js";
 import { withServer } from "./logs.js";
-import { encode, head, status, type Behaviour, type Frame, type LogServer } from "./server.js";
+import {
+  encode,
+  head,
+  status,
+  type Behaviour,
+  type Exchange,
+  type Frame,
+  type LogServer,
+} from "./server.js";
 
 const FRAMES: Frame[] = [
-  { type: "start" },
+  { type: "start", messageId: "m" },
   { type: "text-start", id: "t" },
   { type: "text-delta", id: "t", delta: "half" },
 ].map((part) => ({ data: JSON.stringify(part) }));
@@ -118,4 +126,33 @@ it("stops a chat by its name, and says when it cannot", async () => {
     },
     [status(204), status(404, error)],
   );
+});
+
+it.each([
+  ["reset", ({ response }: Exchange) => void setTimeout(() => response.destroy(), 20)],
+  ["ended", ({ response }: Exchange) => void response.end()],
+])("has the rest of what was %s, though it has ended meanwhile", async (_, cut) => {
+  const broken: Behaviour = async (exchange) => {
+    await open()(exchange);
+    cut(exchange);
+  };
+  const rest = [{ type: "text-delta", id: "t", delta: " whole" }, { type: "finish" }];
+  const all: Behaviour = ({ response }) => {
+    head(response);
+    response.end(encode([...FRAMES, ...rest.map((part) => ({ data: JSON.stringify(part) }))]));
+  };
+  await withServer([], [broken, all, status(204)], async (server) => {
+    const chat = new Chat(server);
+    await chat.sendMessage({ text: "p" });
+    expect([chat.status, chat.text]).toEqual(["error", "half"]);
+    await chat.resumeStream();
+    expect([chat.status, chat.text]).toEqual(["ready", "half whole"]);
+    await chat.resumeStream();
+    expect([chat.status, chat.text]).toEqual(["ready", "half whole"]);
+    expect(server.seen.map(({ method, after }) => [method, after])).toEqual([
+      ["POST", undefined],
+      ["GET", "0-0"],
+      ["GET", undefined],
+    ]);
+  });
 });

@@ -68,6 +68,25 @@ describe("recall", () => {
     );
   });
 
+  it("knows a stream by its head, before the first token", async () => {
+    const storage = new Place();
+    const quiet: Behaviour = ({ response }) => head(response);
+    await withServer(NATIVE, [quiet], async ({ url, seen }) => {
+      const left = new AbortController();
+      const options = { base: url, storage, remember: "chat" };
+      const onState = (state: string) => state === "streaming" && left.abort();
+      const first = stream(`${url}/own`, {
+        ...options,
+        idempotent: false,
+        signal: left.signal,
+        onState,
+      });
+      await expect(readAll(first)).rejects.toMatchObject({ name: "AbortError" });
+      expect(await readAll(recall("chat", { base: url, storage })!)).toBe(TEXT);
+      expect(seen.map(({ method }) => method)).toEqual(["POST", "GET"]);
+    });
+  });
+
   it("asks again, under the same key, for what had no name yet", async () => {
     const storage = new Place();
     const never: Behaviour = () => {};

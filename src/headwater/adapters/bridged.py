@@ -9,10 +9,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
-from functools import partial
 from typing import Any, NamedTuple
 
-from headwater.adapters.library import Library, Question, asked_for, claim_of, free
+from headwater.adapters.heads import make_request_id
+from headwater.adapters.library import Library, Question, asked_for
 from headwater.adapters.reading import Reading, find
 from headwater.errors import ConfigurationError
 from headwater.streams import Stream
@@ -53,33 +53,43 @@ def beginning(
     """
     bridge = hw.bridge()
     spawn = bridge.host.spawner()
-    asked = asked_for(x, model, options, spawn)
-    policy = wire.on_disconnect if wish.on_disconnect is None else wish.on_disconnect
+    asked = asked_for(x, model, options, wire=wire, owner=wish.owner, spawn=spawn)
+    policy = asked.on_disconnect(wire) if wish.on_disconnect is None else wish.on_disconnect
 
     async def begin() -> Held:
         runtime = hw.runtime()
-        claim = claim_of(runtime.hub, asked, wish.owner, wish.path, wish.key)
+        claim = asked.claim(runtime.hub, wish.owner, wish.path, wish.key)
 
         async def generated(stream_id: str) -> Stream:
             return await runtime.generate(
-                asked,
+                asked.what,
                 principal=wish.owner,
                 on_disconnect=policy,
+                spoken=(wire.name, asked.options),
+                label=asked.label,
                 stream_id=stream_id,
                 told=None if wish.on_end is None else Told(wish.on_end, spawn),
                 transform=wish.transform,
                 metadata=wish.metadata,
             )
 
-        unused = partial(free, asked)
-        opened = await begun_once(runtime.hub, claim, wish.owner, generated, unused)
+        opened = await begun_once(runtime.hub, claim, wish.owner, generated, asked.free)
         with ExitStack() as hold:
             # Until the body is closed, so that none of the stages before it is without a reader.
             hold.enter_context(opened.held())
+            if asked.whole:
+                whole = await opened.whole(wire, asked.options)
+                return Held(Reading(opened, wire, state=whole), ExitStack())
             await opened.before_head(wire)
-            return Held(Reading(opened, wire), hold.pop_all())
+            return Held(Reading(opened, wire, asked.options), hold.pop_all())
 
     return begin
+
+
+def answer_headers(held: Held) -> dict[str, str]:
+    """What names the stream, and the request that is answered with it."""
+    stream = held.reading.opened.record.stream
+    return {"Headwater-Stream": stream, "X-Request-Id": make_request_id()}
 
 
 def looked_at(

@@ -1,4 +1,4 @@
-"""Django: a stream as the response of a plain view, and the views to resume and stop it.
+"""Django: a stream as the response of a plain view, the views to resume and stop it, the client.
 
 The same under WSGI and ASGI: the streams run in one loop beside the host. Under ASGI a response is
 iterated in the host's own loop, since Django collects what can only be iterated in a thread, whole,
@@ -14,9 +14,18 @@ from typing import Any
 
 import msgspec
 
-from headwater.adapters.bridged import Held, Wish, beginning, looked_at, principal_of, stopped
+from headwater.adapters.bridged import (
+    Held,
+    Wish,
+    answer_headers,
+    beginning,
+    looked_at,
+    principal_of,
+    stopped,
+)
 from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
 from headwater.adapters.library import Library, Question
+from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.adapters.wsgi import BridgedBody, WsgiBody, reader_gone
 from headwater.errors import ConfigurationError, HeadwaterError
 from headwater.runtime import WIRES, wire_named
@@ -54,9 +63,7 @@ class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
     """
 
     def __init__(self, hw: Library, held: Held) -> None:
-        headers = stream_headers(held.reading.wire)
-        headers["Headwater-Stream"] = held.reading.opened.record.stream
-        headers["X-Request-Id"] = make_request_id()
+        headers = stream_headers(held.reading.wire) | answer_headers(held)
         super().__init__((), headers=headers)
         self._hw = hw
         self._held = held
@@ -142,7 +149,7 @@ def stream_response(
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:
         return _error(spoken, error)
-    return StreamResponse(hw, held)
+    return _answer(hw, held)
 
 
 async def astream_response(
@@ -168,11 +175,13 @@ async def astream_response(
         held = await asyncio.wrap_future(begun)
     except HeadwaterError as error:
         return _error(spoken, error)
-    return StreamResponse(hw, held)
+    return _answer(hw, held)
 
 
 def mount(hw: Library) -> list[URLPattern]:
     """`GET` and `DELETE v1/streams/{id}`: resume and stop. `path("ai/", include(mount(hw)))`.
+
+    And the browser's client, `headwater.js` and its parts.
 
     `Headwater(owner=fn)` is asked, with Django's request, whose stream it may be; without `owner`
     only streams that were begun without one are served. A browser lets no other site send DELETE,
@@ -192,18 +201,34 @@ def mount(hw: Library) -> list[URLPattern]:
             return _error(WIRES["native"], error)
 
     view: Callable[..., HttpResponseBase] = csrf_exempt(serve)
-    return [path("v1/streams/<str:stream>", view, name="headwater_stream")]
+    return [
+        path("v1/streams/<str:stream>", view, name="headwater_stream"),
+        *(path(name, _script, {"name": name}) for name in SCRIPTS),
+    ]
+
+
+def _script(request: HttpRequest, name: str) -> HttpResponse:
+    body = (PLAYGROUND / name).read_bytes()
+    return HttpResponse(
+        body, "text/javascript; charset=utf-8", headers={"Cache-Control": "no-cache"}
+    )
 
 
 def _read(
     hw: Library, request: HttpRequest, stream: str, principal: str | None
 ) -> HttpResponseBase:
     headers = {name.lower(): value for name, value in request.headers.items()}
-    held = looked_at(hw, stream, principal, headers=headers, query=request.GET.dict())
+    query = request.GET.dict()
+    return _answer(hw, looked_at(hw, stream, principal, headers=headers, query=query))
+
+
+def _answer(hw: Library, held: Held) -> HttpResponseBase:
+    named = answer_headers(held)
     if held.reading.state is not None:
-        return HttpResponse(msgspec.json.encode(held.reading.state), headers=JSON_HEADERS)
+        body = msgspec.json.encode(held.reading.state)
+        return HttpResponse(body, headers=JSON_HEADERS | named)
     if held.reading.finished:
-        return HttpResponse(status=204, headers={"Headwater-Stream": stream})
+        return HttpResponse(status=204, headers=named)
     return StreamResponse(hw, held)
 
 

@@ -1,4 +1,4 @@
-"""Flask: a stream as the response of a plain route, and the routes to resume and stop it.
+"""Flask: a stream as the response of a plain route, the routes to resume and stop it, the client.
 
 Right under gunicorn's gthread and gevent workers, waitress and Flask's own server: what blocks is
 the request's own thread or greenlet; the streams run in one loop beside them.
@@ -11,9 +11,18 @@ from typing import Any
 
 import msgspec
 
-from headwater.adapters.bridged import Held, Wish, beginning, looked_at, principal_of, stopped
+from headwater.adapters.bridged import (
+    Held,
+    Wish,
+    answer_headers,
+    beginning,
+    looked_at,
+    principal_of,
+    stopped,
+)
 from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
 from headwater.adapters.library import Library, Question
+from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.adapters.wsgi import BridgedBody, WsgiBody, reader_gone
 from headwater.errors import ConfigurationError, HeadwaterError
 from headwater.runtime import WIRES, wire_named
@@ -22,7 +31,7 @@ from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect, Wire
 
 try:
-    from flask import Flask, Response, request
+    from flask import Flask, Response, request, send_from_directory
 except ImportError as missing:
     raise ConfigurationError(
         "headwater.adapters.flask needs Flask: pip install 'headwater[flask]'"
@@ -54,11 +63,13 @@ def stream_response(
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:
         return _error(spoken, error)
-    return _live(hw, held)
+    return _answer(hw, held)
 
 
 def mount(app: Flask, hw: Library, *, prefix: str = "") -> None:
     """Add `GET` and `DELETE {prefix}/v1/streams/{id}` to `app`: resume and stop.
+
+    And the browser's client, `{prefix}/headwater.js` and its parts.
 
     `Headwater(owner=fn)` is asked, with Flask's request, whose stream it may be; without `owner`
     only streams that were begun without one are served.
@@ -74,27 +85,32 @@ def mount(app: Flask, hw: Library, *, prefix: str = "") -> None:
         except HeadwaterError as error:
             return _error(WIRES["native"], error)
 
-    rule = f"{prefix.rstrip('/')}/v1/streams/<stream>"
+    def script(name: str) -> Response:
+        return send_from_directory(PLAYGROUND, name, mimetype="text/javascript")
+
+    base = prefix.rstrip("/")
+    rule = f"{base}/v1/streams/<stream>"
     app.add_url_rule(rule, "headwater_stream", serve, methods=["GET", "DELETE"])
+    app.add_url_rule(
+        f"{base}/<any({', '.join(map(repr, SCRIPTS))}):name>", "headwater_script", script
+    )
 
 
 def _read(hw: Library, stream: str, principal: str | None) -> Response:
     headers = {name.lower(): value for name, value in request.headers.items()}
     query = request.args.to_dict()
-    held = looked_at(hw, stream, principal, headers=headers, query=query)
+    return _answer(hw, looked_at(hw, stream, principal, headers=headers, query=query))
+
+
+def _answer(hw: Library, held: Held) -> Response:
+    named = answer_headers(held)
     if held.reading.state is not None:
-        return Response(msgspec.json.encode(held.reading.state), headers=JSON_HEADERS)
+        return Response(msgspec.json.encode(held.reading.state), headers=JSON_HEADERS | named)
     if held.reading.finished:
-        return Response(status=204, headers={"Headwater-Stream": stream})
-    return _live(hw, held)
-
-
-def _live(hw: Library, held: Held) -> Response:
+        return Response(status=204, headers=named)
     waiter = hw.bridge().host.waiter()
     body = WsgiBody(BridgedBody(hw.bridge(), held, waiter), waiter, reader_gone(request.environ))
-    headers = stream_headers(held.reading.wire)
-    headers["Headwater-Stream"] = held.reading.opened.record.stream
-    headers["X-Request-Id"] = make_request_id()
+    headers = stream_headers(held.reading.wire) | named
     return Response(body, headers=headers, direct_passthrough=True)
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from headwater.adapters.bodies import Asked, RequestBody, asked_by
 from headwater.adapters.bridge import Bridge
 from headwater.errors import RequestError
-from headwater.generation import GenerationRequest, Message
-from headwater.providers.base import Source
+from headwater.generation import Message
 from headwater.providers.iterator import Items, Spawn, is_items, iterator_source
-from headwater.runtime import Runtime
-from headwater.streams import Hub
-from headwater.streams.claims import Claim
+from headwater.runtime import Runtime, wire_named
+from headwater.wires.base import Wire
 from headwater.wires.requests import chat_request
 
-#: What a response can answer: a prompt, messages, or a generator of one's own.
-Question = str | list[Message] | Items
+#: What a response can answer: a prompt, messages, a request's body, or a generator of one's own.
+Question = str | list[Message] | RequestBody | Items
 
 
 class Library(Protocol):
@@ -32,15 +31,24 @@ class Library(Protocol):
 
 
 def asked_for(
-    x: Question, model: str | None, options: dict[str, Any], spawn: Spawn | None = None
-) -> GenerationRequest | Source:
+    x: Question,
+    model: str | None,
+    options: dict[str, Any],
+    *,
+    wire: Wire | None = None,
+    owner: str | None = None,
+    spawn: Spawn | None = None,
+) -> Asked:
     """What is to be generated; `RequestError` where it is wrong.
 
     `spawn` runs a sync generator beside the loop, in a synchronous host.
     """
     if isinstance(x, (str, list)):
         messages = [{"role": "user", "content": x}] if isinstance(x, str) else x
-        return chat_request({**options, "model": model}, messages)
+        return Asked(chat_request({**options, "model": model}, messages))
+    if isinstance(x, RequestBody):
+        spoken = wire or wire_named("native")
+        return asked_by(x.value, spoken, owner, model=model, options=options)
     if not is_items(x):
         raise RequestError(
             f"A prompt is a string or a list of messages, not {type(x).__name__}.",
@@ -48,27 +56,4 @@ def asked_for(
         )
     if model is not None or options:
         raise RequestError("A generator of one's own takes no model and no options.")
-    return iterator_source(x, spawn)
-
-
-def free(asked: GenerationRequest | Source) -> None:
-    """Close what was to be read, and is not."""
-    if not isinstance(asked, GenerationRequest):
-        asked.cancel()
-
-
-def claim_of(
-    hub: Hub,
-    asked: GenerationRequest | Source,
-    principal: str | None,
-    path: str,
-    key: str | None,
-) -> Claim | None:
-    """The claim of a request with this `Idempotency-Key`, to a route of one's own.
-
-    What a generator would say is not known before: there the key alone tells requests apart.
-    """
-    if key is None:
-        return None
-    what = asked if isinstance(asked, GenerationRequest) else None
-    return Claim(hub, principal, path, key, what)
+    return Asked(iterator_source(x, spawn))

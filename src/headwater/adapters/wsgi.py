@@ -121,12 +121,18 @@ class WsgiBody:
         self._body = body
         self._waiter = waiter
         self._gone = gone
+        self._begun = False
         self.close = body.close
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
+        if not self._begun:
+            # Most servers send the head with the first item, whatever is in it: a reader is to know
+            # the stream's name before its first token.
+            self._begun = True
+            return b""
         while True:
             data = self._body.take()
             if data:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from importlib.resources import files
-from pathlib import Path
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -21,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headwater import plugins
 from headwater.adapters.heads import make_request_id
 from headwater.adapters.response import REQUEST_ID, error_response
+from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.errors import HeadwaterError, RequestError
 from headwater.observe import logs, observer_of_process
 from headwater.runtime import WIRES, Runtime
@@ -32,10 +31,8 @@ from headwater.wires.base import Wire
 
 log = logging.getLogger("headwater.server")
 
-#: The browser client, and its parts that only some pages want.
-_SCRIPTS: Final = ("/headwater.js", "/headwater-tabs.js", "/headwater-element.js")
 #: Paths that are open to everybody, pages of other sites included: they hold no data of anyone.
-OPEN: Final = ("/", *_SCRIPTS, "/assets", "/healthz", "/readyz")
+OPEN: Final = ("/", *(f"/{name}" for name in SCRIPTS), "/assets", "/healthz", "/readyz")
 
 # The page loads nothing from elsewhere and runs nothing inline, whatever a model writes into it.
 _CSP: Final = (
@@ -196,16 +193,14 @@ async def _no_lifespan(receive: Receive, send: Send) -> None:
 
 
 def _page() -> list[Route | Mount]:
-    folder = Path(str(files("headwater.playground")))
-
     def file(name: str) -> Callable[[Request], Response]:
         def serve(request: Request) -> Response:
-            return FileResponse(folder / name, headers=_PAGE_HEADERS)
+            return FileResponse(PLAYGROUND / name, headers=_PAGE_HEADERS)
 
         return serve
 
     return [
         Route("/", file("index.html"), methods=["GET"]),
-        *(Route(path, file(path[1:]), methods=["GET"]) for path in _SCRIPTS),
-        Mount("/assets", StaticFiles(directory=folder / "assets", check_dir=False)),
+        *(Route(f"/{name}", file(name), methods=["GET"]) for name in SCRIPTS),
+        Mount("/assets", StaticFiles(directory=PLAYGROUND / "assets", check_dir=False)),
     ]

@@ -13,13 +13,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
+from headwater.adapters.bodies import chat_label
 from headwater.adapters.response import StreamResponse
 from headwater.errors import HeadwaterError, RequestError
+from headwater.position import START, Position
 from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
-from headwater.server.repeats import chat_label
 from headwater.stores.base import Record, Tail
 from headwater.streams import Opened
+from headwater.streams.finding import check_position
 
 
 class Chats:
@@ -37,18 +39,28 @@ class Chats:
         ]
 
     async def read(self, request: Request) -> Response:
-        """The stream that runs in this chat, from its beginning; 204 when there is none."""
+        """The stream that runs in this chat, from its beginning; 204 when there is none.
+
+        Who was cut says so by `Last-Event-ID`: the newest stream from there on, ended or not.
+        """
         found = await self._found(request)
-        if found is None or found[1].closed:
+        if found is None:
             return Response(status_code=204)
         record, tail = found
         hub = self._runtime().hub
+        position = request.headers.get("last-event-id")
+        after = Position.parse(position) if position else START
+        if after != START:
+            await check_position(hub.store, record, after, tail)
+        if tail.closed and (position is None or after == tail.last):
+            return Response(status_code=204)
         wire, (spoken, options) = WIRES["ui"], record.spoken or ("", ())
 
         async def begin(_: Scope) -> Opened:
             return Opened(hub, record, hub.live(record, tail))
 
-        return StreamResponse(begin, wire, options=options if spoken == wire.name else ())
+        own = options if spoken == wire.name else ()
+        return StreamResponse(begin, wire, options=own, after=after)
 
     async def stop(self, request: Request) -> Response:
         """Stop what runs in this chat: 204, also when it had ended; 404 for an unknown chat."""

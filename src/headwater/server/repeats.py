@@ -9,7 +9,6 @@ from headwater.events import StreamError, encode
 from headwater.position import Position
 from headwater.stores.base import Record, Tail
 from headwater.streams import Hub
-from headwater.streams.claims import label_of
 from headwater.streams.finding import check_position
 from headwater.wires.base import Wire
 
@@ -17,12 +16,6 @@ from headwater.wires.base import Wire
 _LOOKED_AT: Final = 100
 
 Spoken = tuple[str, tuple[Any, ...]]
-
-
-def chat_label(principal: str | None, chat: str) -> str:
-    """What the streams of a chat have in common, in place of their body."""
-    # No path has a NUL in it.
-    return label_of(principal, "/api/chat\0", chat.encode(errors="replace"))
 
 
 async def resumed(

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from headwater.adapters.bodies import asked_by
 from headwater.adapters.heads import stream_headers
 from headwater.adapters.reading import find, prefers_json
 from headwater.adapters.response import StreamResponse, json_response, reading_response
@@ -24,7 +25,7 @@ from headwater.server.auth import Authenticator
 from headwater.server.chats import Chats
 from headwater.server.guards import json_object, read_body
 from headwater.server.probe import Probe
-from headwater.server.repeats import chat_label, nothing_to_resume, resumed
+from headwater.server.repeats import nothing_to_resume, resumed
 from headwater.server.responses import Responses
 from headwater.settings import Settings
 from headwater.streams import Opened, Stream
@@ -85,16 +86,11 @@ class Routes:
         principal = await self._auth.principal(request, generates=True)
         raw = await read_body(request, self._settings.server.max_body_bytes)
         body = json_object(raw)
-        asked = wire.parse(body)
-        options = wire.options(body)
-        whole = not asked.stream or (
-            wire.name == "native" and prefers_json(request.headers.get("accept", ""))
-        )
+        asked, options, whole, label = asked_by(body, wire, principal)
+        whole = whole or (wire.name == "native" and prefers_json(request.headers.get("accept", "")))
         on_disconnect = _on_disconnect(request, "cancel" if whole else wire.on_disconnect)
         runtime, path = self._runtime(), request.url.path
-        label = label_of(principal, path, raw)
-        if wire.name == "ui" and "id" in body:
-            label = chat_label(principal, body["id"])
+        label = label or label_of(principal, path, raw)
         position = request.headers.get("last-event-id")
         if position and not whole:
             return await _resume(runtime, wire, options, label, principal, position)

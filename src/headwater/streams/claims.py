@@ -31,26 +31,27 @@ def label_of(principal: str | None, path: str, body: bytes) -> str:
 class Claim:
     """A key of one principal on one path, and what is asked for with it.
 
-    `what` is the body of the request, or whatever else tells two requests apart. `RequestError`
-    for what is no key.
+    `what` is the body of the request, or whatever else tells two requests apart.
     """
 
     def __init__(self, hub: Hub, principal: str | None, path: str, key: str, what: object) -> None:
-        if not key.isprintable() or not 0 < len(key) <= _LONGEST_KEY:
-            raise RequestError(
-                f"Idempotency-Key must have 1 to {_LONGEST_KEY} printable characters.",
-                param="Idempotency-Key",
-            )
         self._hub = hub
-        self._key = label_of(principal, path, key.encode())
+        self._sound = key.isprintable() and 0 < len(key) <= _LONGEST_KEY
+        self._key = label_of(principal, path, key.encode(errors="replace"))
         canonical = msgspec.json.encode(what, order="deterministic")
         self._digest = hashlib.blake2b(canonical, digest_size=16).hexdigest()
 
     async def make(self, stream: str) -> Record | None:
         """None: this is the first, and is to begin `stream`. Else the stream of the first.
 
-        `RequestError` (`idempotency_conflict`) when that one asked for something else.
+        `RequestError` for what is no key, and (`idempotency_conflict`) when that one asked for
+        something else.
         """
+        if not self._sound:
+            raise RequestError(
+                f"Idempotency-Key must have 1 to {_LONGEST_KEY} printable characters.",
+                param="Idempotency-Key",
+            )
         await self._hub.open()
         value = await self._hub.store.claim(self._key, f"{stream} {self._digest}")
         first, _, claimed = value.partition(" ")
