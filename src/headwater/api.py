@@ -144,6 +144,7 @@ class Headwater:
         model: str | None = None,
         wire: str = "plain",
         owner: str | None = None,
+        chat: str | None = None,
         on_disconnect: OnDisconnect | None = None,
         on_end: OnEnd | None = None,
         transform: Transforms | Change | None = None,
@@ -153,11 +154,12 @@ class Headwater:
         """A Starlette response that streams the answer to `x`, or what the generator `x` yields.
 
         `x` is a prompt, a list of messages, a `RequestBody`, or a generator. `wire` is the wire it
-        is spoken in; `owner` the principal who may resume and stop it; `on_disconnect` what happens
-        when nobody reads ("cancel", "continue", or seconds), by default what suits the wire;
-        `on_end` is given the whole answer, once, whoever still reads it; `transform` changes its
-        text (`headwater.transforms`); `metadata` is kept with it; `options` are sampling
-        parameters. Errors known before the head is sent become statuses.
+        is spoken in; `owner` the principal who may resume and stop it; `chat` the id of `useChat`'s
+        chat that it answers, which a `RequestBody` says itself; `on_disconnect` what happens when
+        nobody reads ("cancel", "continue", or seconds), by default what suits the wire; `on_end` is
+        given the whole answer, once, whoever still reads it; `transform` changes its text
+        (`headwater.transforms`); `metadata` is kept with it; `options` are sampling parameters.
+        Errors known before the head is sent become statuses.
         """
         from headwater.adapters.response import StreamResponse
         from headwater.streams import Opened
@@ -176,7 +178,7 @@ class Headwater:
                 asked.what,
                 principal=owner,
                 spoken=(spoken.name, asked.options),
-                label=asked.label,
+                label=asked.labelled(owner, chat),
                 on_disconnect=asked.on_disconnect(spoken)
                 if on_disconnect is None
                 else on_disconnect,

@@ -32,6 +32,7 @@ class Wish(NamedTuple):
     """What a response is asked for, beside the question."""
 
     owner: str | None
+    chat: str | None
     on_disconnect: OnDisconnect | None
     on_end: OnEnd | None
     transform: Transforms | Change | None
@@ -57,7 +58,7 @@ def beginning(
             principal=wish.owner,
             on_disconnect=policy,
             spoken=(wire.name, asked.options),
-            label=asked.label,
+            label=asked.labelled(wish.owner, wish.chat),
             told=None if wish.on_end is None else Told(wish.on_end, spawn),
             transform=wish.transform,
             metadata=wish.metadata,

@@ -130,6 +130,7 @@ def stream_response(
     model: str | None = None,
     wire: str = "plain",
     owner: str | None = None,
+    chat: str | None = None,
     on_disconnect: OnDisconnect | None = None,
     on_end: OnEnd | None = None,
     transform: Transforms | Change | None = None,
@@ -142,7 +143,7 @@ def stream_response(
     statuses. For plain views; in an `async def` view await `astream_response`.
     """
     spoken = wire_named(wire)
-    wish = Wish(owner, on_disconnect, on_end, transform, metadata)
+    wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata)
     try:
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:
@@ -157,6 +158,7 @@ async def astream_response(
     model: str | None = None,
     wire: str = "plain",
     owner: str | None = None,
+    chat: str | None = None,
     on_disconnect: OnDisconnect | None = None,
     on_end: OnEnd | None = None,
     transform: Transforms | Change | None = None,
@@ -165,7 +167,7 @@ async def astream_response(
 ) -> HttpResponseBase:
     """The same for an `async def` view, whose loop it does not hold up."""
     spoken = wire_named(wire)
-    wish = Wish(owner, on_disconnect, on_end, transform, metadata)
+    wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata)
     try:
         begin = beginning(hw, x, spoken, model, options, wish)
         begun = asyncio.run_coroutine_threadsafe(begin(), hw.bridge().loop)

@@ -45,6 +45,7 @@ def stream_response(
     model: str | None = None,
     wire: str = "plain",
     owner: str | None = None,
+    chat: str | None = None,
     on_disconnect: OnDisconnect | None = None,
     on_end: OnEnd | None = None,
     transform: Transforms | Change | None = None,
@@ -57,7 +58,7 @@ def stream_response(
     statuses. Called in the request that it answers.
     """
     spoken = wire_named(wire)
-    wish = Wish(owner, on_disconnect, on_end, transform, metadata)
+    wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata)
     try:
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:
