@@ -44,7 +44,7 @@ lock: install-dev ## Write requirements/ anew from pyproject.toml: UPGRADE=1 for
 	@scripts/lock $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove what the other commands made; the model stays in the user's cache
-	@rm -rf .venv js/node_modules tests/system/clients/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv js/node_modules tests/system/clients/node_modules examples/*/node_modules examples/*/dist build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install-dev:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from headwater import events as ev
 from headwater.adapters.bodies import RequestBody
 from headwater.adapters.bridge import Bridge
-from headwater.adapters.library import Question, asked_for
+from headwater.adapters.library import Question, Wish, asked_for, begin_asked
 from headwater.errors import ConfigurationError, RequestError
 from headwater.generation import GenerationRequest
 from headwater.models import ModelInfo
@@ -34,7 +34,6 @@ from headwater.runtime import OWN_MODEL, Runtime, store_opener, wire_named
 from headwater.settings import Settings, check_exposure, load
 from headwater.signals import drain_on_sigterm
 from headwater.streams import Stream
-from headwater.streams.claims import begun_once
 from headwater.streams.ending import OnEnd, Told
 from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect
@@ -156,6 +155,7 @@ class Headwater:
         model: str | None = None,
         wire: str = "plain",
         owner: str | None = None,
+        chat: str | None = None,
         on_disconnect: OnDisconnect | None = None,
         on_end: OnEnd | None = None,
         transform: Transforms | Change | None = None,
@@ -165,12 +165,13 @@ class Headwater:
         """A Starlette response that streams the answer to `x`, or what the generator `x` yields.
 
         `x` is a prompt, a list of messages, a `RequestBody`, or a generator. `wire` is the wire it
-        is spoken in; `owner` the principal who may resume and stop it; `on_disconnect` what happens
-        when nobody reads ("cancel", "continue", or seconds), by default what suits the wire;
-        `on_end` is given the whole answer, once, whoever still reads it; `transform` changes its
-        text (`headwater.transforms`); `metadata` is kept with it; `options` are sampling
-        parameters. A request repeated with its `Idempotency-Key` gets the stream of the first.
-        Errors known before the head is sent become statuses.
+        is spoken in; `owner` the principal who may resume and stop it; `chat` the id of `useChat`'s
+        chat that it answers, which a `RequestBody` says itself; `on_disconnect` what happens when
+        nobody reads ("cancel", "continue", or seconds), by default what suits the wire; `on_end` is
+        given the whole answer, once, whoever still reads it; `transform` changes its text
+        (`headwater.transforms`); `metadata` is kept with it; `options` are sampling parameters. A
+        request repeated with its `Idempotency-Key` gets the stream of the first. Errors known before
+        the head is sent become statuses.
         """
         from starlette.datastructures import Headers
 
@@ -183,27 +184,11 @@ class Headwater:
             if isinstance(x, RequestBody):  # a mistake of the client's, not of whoever wrote this
                 return StreamResponse(partial(_refuse, error), spoken)
             raise
-        policy = asked.on_disconnect(spoken) if on_disconnect is None else on_disconnect
 
         async def begin(scope: Scope) -> Opened:
-            runtime = self.runtime()
             key = Headers(scope=scope).get("idempotency-key")
-            claim = asked.claim(runtime.hub, owner, scope["path"], key)
-
-            async def generated(stream_id: str) -> Stream:
-                return await runtime.generate(
-                    asked.what,
-                    principal=owner,
-                    spoken=(spoken.name, asked.options),
-                    label=asked.label,
-                    on_disconnect=policy,
-                    stream_id=stream_id,
-                    told=None if on_end is None else Told(on_end),
-                    metadata=metadata,
-                    transform=transform,
-                )
-
-            return await begun_once(runtime.hub, claim, owner, generated, asked.free)
+            wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata, scope["path"], key)
+            return await begin_asked(self.runtime(), asked, spoken, wish)
 
         return StreamResponse(begin, spoken, options=asked.options, whole=asked.whole)
 

@@ -218,7 +218,7 @@ def respond(body: dict[str, Any]) -> Response:
     options = {
         k: v
         for k, v in body.items()
-        if k in ("wire", "model", "on_disconnect", "owner", "temperature")
+        if k in ("wire", "model", "on_disconnect", "owner", "chat", "temperature")
     }
     if "body" in body:
         return hw.response(RequestBody(body["body"]), **options)

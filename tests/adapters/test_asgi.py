@@ -239,6 +239,17 @@ def test_a_chat_of_ones_own_route_is_found_and_stopped_by_the_mounted_ones(w: Wo
     owned.leave()
 
 
+def test_a_generator_s_answer_is_found_by_the_chat_it_is_given(w: World) -> None:
+    chat_id = f"chat-{next(_numbers)}"
+    reader = w.respond(generator="stalling", wire="ui", chat=chat_id)
+    reader.until(b'"text-delta"')
+    path = f"/ai/api/chat/{chat_id}/stream"
+    again = Reader(request(w.port, path, timeout_s=BOUND_S))
+    assert again.stream == reader.stream
+    assert ask(w.port, path, method="DELETE").status == 204
+    assert again.rest() == reader.rest()
+
+
 def test_heads(w: World) -> None:
     reader = w.respond(prompt=w.plan(chat(["a"])))
     headers = reader.head.headers

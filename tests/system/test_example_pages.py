@@ -66,11 +66,12 @@ class World:
 @pytest.fixture(scope="module", params=EXAMPLES)
 def running(request: pytest.FixtureRequest) -> Iterator[tuple[World, Server, FaultyUpstream]]:
     world = World(request.param)
-    with (
-        FaultyUpstream(world.answer) as upstream,
-        example(request.param, {"HEADWATER_SERVER__UPSTREAM": upstream.url}) as server,
-    ):
-        yield world, server, upstream
+    # No heartbeat helps: what a page knows before the first token, it knows from the head.
+    settings = {"HEADWATER_SERVER__HEARTBEAT_S": "600"}
+    with FaultyUpstream(world.answer) as upstream:
+        settings["HEADWATER_SERVER__UPSTREAM"] = upstream.url
+        with example(request.param, settings) as server:
+            yield world, server, upstream
 
 
 @pytest.fixture

@@ -33,18 +33,23 @@ export function Chat() {
 
   return (
     <>
-      {messages.map((message) => (
-        <p
-          key={message.id}
-          className={message.role}
-          aria-label={message.role === "user" ? "Question" : "Answer"}
-        >
-          {message.parts.map((part) => part.type === "text" && part.text)}
-        </p>
-      ))}
-      {runs && <p className="busy" aria-hidden />}
-      <p role="status">{isCut(error) && "Cut. Trying to go on …"}</p>
-      <p role="alert">{!isCut(error) && error?.message}</p>
+      <div className="log">
+        <div>
+          {messages.map((message) => (
+            <p
+              key={message.id}
+              className={message.role}
+              aria-label={message.role === "user" ? "Question" : "Answer"}
+            >
+              {message.parts.map((part) => part.type === "text" && part.text)}
+            </p>
+          ))}
+          <p role="status" aria-busy={runs}>
+            {isCut(error) && "Cut. Trying to go on …"}
+          </p>
+          <p role="alert">{!isCut(error) && error?.message}</p>
+        </div>
+      </div>
       <form onSubmit={ask}>
         <input
           aria-label="Prompt"

@@ -53,6 +53,10 @@ class Asked(NamedTuple):
         if not isinstance(self.what, GenerationRequest):
             self.what.cancel()
 
+    def labelled(self, principal: str | None, chat: str | None) -> str | None:
+        """By what its stream is found again: the chat it is said to belong to comes first."""
+        return self.label if chat is None else chat_label(principal, chat)
+
     def on_disconnect(self, wire: Wire) -> OnDisconnect:
         """What happens when nobody reads and nobody has said what should."""
         return "cancel" if self.whole else wire.on_disconnect

@@ -12,14 +12,10 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from headwater.adapters.heads import make_request_id
-from headwater.adapters.library import Library, Question, asked_for
+from headwater.adapters.library import Library, Question, Wish, asked_for, begin_asked
 from headwater.adapters.reading import Reading, find
 from headwater.errors import ConfigurationError
-from headwater.streams import Stream
-from headwater.streams.claims import begun_once
-from headwater.streams.ending import OnEnd, Told
-from headwater.transforms import Change, Transforms
-from headwater.wires.base import OnDisconnect, Wire
+from headwater.wires.base import Wire
 
 
 class Held(NamedTuple):
@@ -27,21 +23,6 @@ class Held(NamedTuple):
 
     reading: Reading
     hold: ExitStack
-
-
-class Wish(NamedTuple):
-    """What a response is asked for, beside the question.
-
-    `path` and `key` are those of the request, where the host tells of it.
-    """
-
-    owner: str | None
-    on_disconnect: OnDisconnect | None
-    on_end: OnEnd | None
-    transform: Transforms | Change | None
-    metadata: Mapping[str, str] | None
-    path: str = ""
-    key: str | None = None
 
 
 def beginning(
@@ -54,26 +35,9 @@ def beginning(
     bridge = hw.bridge()
     spawn = bridge.host.spawner()
     asked = asked_for(x, model, options, wire=wire, owner=wish.owner, spawn=spawn)
-    policy = asked.on_disconnect(wire) if wish.on_disconnect is None else wish.on_disconnect
 
     async def begin() -> Held:
-        runtime = hw.runtime()
-        claim = asked.claim(runtime.hub, wish.owner, wish.path, wish.key)
-
-        async def generated(stream_id: str) -> Stream:
-            return await runtime.generate(
-                asked.what,
-                principal=wish.owner,
-                on_disconnect=policy,
-                spoken=(wire.name, asked.options),
-                label=asked.label,
-                stream_id=stream_id,
-                told=None if wish.on_end is None else Told(wish.on_end, spawn),
-                transform=wish.transform,
-                metadata=wish.metadata,
-            )
-
-        opened = await begun_once(runtime.hub, claim, wish.owner, generated, asked.free)
+        opened = await begin_asked(hw.runtime(), asked, wire, wish, spawn)
         with ExitStack() as hold:
             # Until the body is closed, so that none of the stages before it is without a reader.
             hold.enter_context(opened.held())

@@ -16,7 +16,6 @@ import msgspec
 
 from headwater.adapters.bridged import (
     Held,
-    Wish,
     answer_headers,
     beginning,
     looked_at,
@@ -24,7 +23,7 @@ from headwater.adapters.bridged import (
     stopped,
 )
 from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
-from headwater.adapters.library import Library, Question
+from headwater.adapters.library import Library, Question, Wish
 from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.adapters.wsgi import BridgedBody, WsgiBody, reader_gone
 from headwater.errors import ConfigurationError, HeadwaterError
@@ -130,6 +129,7 @@ def stream_response(
     model: str | None = None,
     wire: str = "plain",
     owner: str | None = None,
+    chat: str | None = None,
     on_disconnect: OnDisconnect | None = None,
     on_end: OnEnd | None = None,
     transform: Transforms | Change | None = None,
@@ -144,7 +144,7 @@ def stream_response(
     is sent become statuses. For plain views; in an `async def` view await `astream_response`.
     """
     spoken = wire_named(wire)
-    wish = Wish(owner, on_disconnect, on_end, transform, metadata, *_repeat(request))
+    wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata, *_repeat(request))
     try:
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:
@@ -159,6 +159,7 @@ async def astream_response(
     model: str | None = None,
     wire: str = "plain",
     owner: str | None = None,
+    chat: str | None = None,
     on_disconnect: OnDisconnect | None = None,
     on_end: OnEnd | None = None,
     transform: Transforms | Change | None = None,
@@ -168,7 +169,7 @@ async def astream_response(
 ) -> HttpResponseBase:
     """The same for an `async def` view, whose loop it does not hold up."""
     spoken = wire_named(wire)
-    wish = Wish(owner, on_disconnect, on_end, transform, metadata, *_repeat(request))
+    wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata, *_repeat(request))
     try:
         begin = beginning(hw, x, spoken, model, options, wish)
         begun = asyncio.run_coroutine_threadsafe(begin(), hw.bridge().loop)

@@ -13,7 +13,6 @@ import msgspec
 
 from headwater.adapters.bridged import (
     Held,
-    Wish,
     answer_headers,
     beginning,
     looked_at,
@@ -21,7 +20,7 @@ from headwater.adapters.bridged import (
     stopped,
 )
 from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
-from headwater.adapters.library import Library, Question
+from headwater.adapters.library import Library, Question, Wish
 from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.adapters.wsgi import BridgedBody, WsgiBody, reader_gone
 from headwater.errors import ConfigurationError, HeadwaterError
@@ -45,6 +44,7 @@ def stream_response(
     model: str | None = None,
     wire: str = "plain",
     owner: str | None = None,
+    chat: str | None = None,
     on_disconnect: OnDisconnect | None = None,
     on_end: OnEnd | None = None,
     transform: Transforms | Change | None = None,
@@ -58,7 +58,7 @@ def stream_response(
     """
     spoken = wire_named(wire)
     key = request.headers.get("Idempotency-Key")
-    wish = Wish(owner, on_disconnect, on_end, transform, metadata, request.path, key)
+    wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata, request.path, key)
     try:
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from headwater.adapters.bodies import Asked, RequestBody, asked_by
 from headwater.adapters.bridge import Bridge
@@ -11,11 +11,31 @@ from headwater.errors import RequestError
 from headwater.generation import Message
 from headwater.providers.iterator import Items, Spawn, is_items, iterator_source
 from headwater.runtime import Runtime, wire_named
-from headwater.wires.base import Wire
+from headwater.streams import Opened, Stream
+from headwater.streams.claims import begun_once
+from headwater.streams.ending import OnEnd, Told
+from headwater.transforms import Change, Transforms
+from headwater.wires.base import OnDisconnect, Wire
 from headwater.wires.requests import chat_request
 
 #: What a response can answer: a prompt, messages, a request's body, or a generator of one's own.
 Question = str | list[Message] | RequestBody | Items
+
+
+class Wish(NamedTuple):
+    """What a response is asked for, beside the question.
+
+    `path` and `key` are those of the request, where the host tells of it.
+    """
+
+    owner: str | None
+    chat: str | None
+    on_disconnect: OnDisconnect | None
+    on_end: OnEnd | None
+    transform: Transforms | Change | None
+    metadata: Mapping[str, str] | None
+    path: str = ""
+    key: str | None = None
 
 
 class Library(Protocol):
@@ -57,3 +77,29 @@ def asked_for(
     if model is not None or options:
         raise RequestError("A generator of one's own takes no model and no options.")
     return Asked(iterator_source(x, spawn))
+
+
+async def begin_asked(
+    runtime: Runtime, asked: Asked, wire: Wire, wish: Wish, spawn: Spawn | None = None
+) -> Opened:
+    """The stream of what is asked for, or that of the first request with its key.
+
+    `spawn` runs a plain `on_end` beside the loop, in a synchronous host.
+    """
+    claim = asked.claim(runtime.hub, wish.owner, wish.path, wish.key)
+    policy = asked.on_disconnect(wire) if wish.on_disconnect is None else wish.on_disconnect
+
+    async def generated(stream_id: str) -> Stream:
+        return await runtime.generate(
+            asked.what,
+            principal=wish.owner,
+            on_disconnect=policy,
+            spoken=(wire.name, asked.options),
+            label=asked.labelled(wish.owner, wish.chat),
+            stream_id=stream_id,
+            told=None if wish.on_end is None else Told(wish.on_end, spawn),
+            transform=wish.transform,
+            metadata=wish.metadata,
+        )
+
+    return await begun_once(runtime.hub, claim, wish.owner, generated, asked.free)
