@@ -170,8 +170,8 @@ class Headwater:
         nobody reads ("cancel", "continue", or seconds), by default what suits the wire; `on_end` is
         given the whole answer, once, whoever still reads it; `transform` changes its text
         (`headwater.transforms`); `metadata` is kept with it; `options` are sampling parameters. A
-        request repeated with its `Idempotency-Key` gets the stream of the first. Errors known before
-        the head is sent become statuses.
+        request repeated with its `Idempotency-Key` gets the stream of the first. Errors known
+        before the head is sent become statuses.
         """
         from starlette.datastructures import Headers
 
