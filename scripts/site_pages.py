@@ -39,9 +39,7 @@ _LANGUAGES: Final = {".py": "python", ".vue": "html", ".svelte": "html", ".toml"
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put a page for each example into the navigation."""
-    entries: list[Any] = next(
-        entry["Examples"] for entry in config.nav or [] if "Examples" in entry
-    )
+    [entries] = _found(config.nav, "Examples")
     entries += [page for source, page in _pages().items() if source.startswith("examples/")]
     return config
 
@@ -68,6 +66,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Docstrings announce a literal block by two colons."""
     return html.replace("<p>::</p>", "").replace("::</p>", ":</p>")
+
+
+def _found(nav: Any, title: str) -> list[Any]:
+    """What stands under `title`, at whatever depth."""
+    if not isinstance(nav, list):
+        return []
+    sections = [item for entry in nav if isinstance(entry, dict) for item in entry.items()]
+    below = [found for _, inner in sections for found in _found(inner, title)]
+    return [inner for name, inner in sections if name == title] + below
 
 
 def _pages() -> dict[str, str]:

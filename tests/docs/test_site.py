@@ -14,6 +14,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 import pytest
 
 from headwater.cli import COMMANDS
+from headwater.events import Event
 from headwater.settings import document
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +106,15 @@ def test_every_setting_and_every_command_is_there(site: Path) -> None:
         assert f"<code>{variable}</code>" in settings
     for name in COMMANDS:
         assert f"<code>headwater {name}</code>" in commands
+
+
+def test_every_event_shows_how_it_is_made(site: Path) -> None:
+    page = re.sub(r"<[^>]*>", "", (site / "reference" / "events.html").read_text())
+    for event in Event.__args__:
+        for field in event.__struct_fields__:
+            made = re.search(rf"\b{event.__name__}\s*\(([^¶]*?)\n?\)", page)
+            assert made is not None, event
+            assert f"{field}:" in made[1], event
 
 
 def test_the_search_knows_every_page(site: Path) -> None:
