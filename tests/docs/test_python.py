@@ -25,6 +25,9 @@ from tests.docs.modules import bound, modules
 from tests.helpers.servers import Server, flask_run, serve, uvicorn
 from tests.server.serving import ask
 
+# Whole servers, and mypy: what they take is not for a check of under a minute.
+pytestmark = pytest.mark.system
+
 #: Packages that the documentation uses and the tests do not install, as far as it uses them.
 STUBS = Path(__file__).with_name("stubs")
 JSON = {"Content-Type": "application/json"}
@@ -85,7 +88,6 @@ def server(upstream: FaultyUpstream, tmp_path_factory: pytest.TempPathFactory) -
         yield running
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("block", once(apps()), ids=repr)
 def test_an_app_streams(block: Block, upstream: FaultyUpstream, tmp_path: Path) -> None:
     source = modules()[block] + (DJANGO if "urlpatterns" in block.text else "")
@@ -108,7 +110,6 @@ def test_an_app_streams(block: Block, upstream: FaultyUpstream, tmp_path: Path) 
             assert read.status == 200
 
 
-@pytest.mark.system
 def test_two_routes_of_ones_own_resume_and_stop(upstream: FaultyUpstream, tmp_path: Path) -> None:
     """The first two blocks of the guide, as one app."""
     page = [block for block in modules() if block.page == "docs/guides/fastapi.md"]
@@ -175,7 +176,6 @@ async def sent(response: StreamResponse) -> None:
     assert text_of(bytes(body))
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("block", [b for b in modules() if b not in apps()], ids=repr)
 def test_it_runs(
     block: Block,

@@ -17,6 +17,9 @@ from headwater.cli import COMMANDS
 from headwater.events import Event
 from headwater.settings import document
 
+# A program of its own, and what it takes is not for a check of under a minute.
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[2]
 #: What makes a browser fetch something by itself.
 LOADS = {"img": "src", "script": "src", "iframe": "src", "source": "src", "link": "href"}
