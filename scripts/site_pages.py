@@ -68,6 +68,12 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     return html.replace("<p>::</p>", "").replace("::</p>", ":</p>")
 
 
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Name the theme's one dialog, for those who hear it."""
+    dialog = 'data-md-component="search" role="dialog"'
+    return output.replace(dialog, f'{dialog} aria-label="Search"')
+
+
 def _found(nav: Any, title: str) -> list[Any]:
     """What stands under `title`, at whatever depth."""
     if not isinstance(nav, list):
