@@ -50,7 +50,7 @@ class Html(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
         cwd=ROOT,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
@@ -58,9 +58,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=100,
         check=False,
     )
+    # Not with --quiet: it does not hear of warnings then, and they do not count.
     said = built.stdout + built.stderr
     assert built.returncode == 0, said
-    assert said == ""
+    assert "Documentation built" in said
     return folder
 
 
