@@ -34,7 +34,7 @@ bench-profile: install-dev ## Where the time of a token goes, and that of the st
 	@$(BIN)/python -m bench.profiling
 
 docs: install-dev ## The documentation site, into site/: warnings are errors
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "site/index.html"
 
 fmt: install-dev ## Format, and mend what the linter can

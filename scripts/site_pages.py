@@ -29,20 +29,27 @@ PAGES: Final = {
     "deploy/README.md": "deploy/files.md",
     "js/client/README.md": "client.md",
     "tests/faults/README.md": "faults/numbers.md",
+    "examples/README.md": "examples/index.md",
 }
-EXAMPLES: Final = "examples/index.md"
 
 _LINK: Final = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)(#[^)\s]*)?(?=\))")
 _FENCE: Final = re.compile(r"^ *```")
-_LANGUAGES: Final = {".py": "python", ".vue": "html", ".svelte": "html", ".toml": "toml"}
+_LANGUAGES: Final = {
+    ".py": "python",
+    ".vue": "html",
+    ".svelte": "html",
+    ".toml": "toml",
+    ".html": "html",
+    ".js": "js",
+    ".jsx": "jsx",
+    ".tsx": "tsx",
+}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put a page for each example into the navigation."""
-    entries: list[Any] = next(
-        entry["Examples"] for entry in config.nav or [] if "Examples" in entry
-    )
-    entries += [page for source, page in _pages().items() if source.startswith("examples/")]
+    [entries] = _found(config.nav, "Examples")
+    entries += [page for source, page in _pages().items() if source not in PAGES]
     return config
 
 
@@ -50,7 +57,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are not in docs/."""
     for source, page in _pages().items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
-    files.append(File.generated(config, EXAMPLES, content=_examples()))
     for source in sorted(_shown()):
         files.append(File.generated(config, _page_of_code(source), content=_code(source)))
     return files
@@ -59,7 +65,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Make links between files links between pages."""
     here = page.file.src_uri
-    if here == EXAMPLES or here.startswith("code/"):
+    if here.startswith("code/"):
         return markdown
     source = _sources().get(here, f"docs/{here}")
     return _linked(markdown, lambda path: _target(source, here, path))
@@ -68,6 +74,21 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Docstrings announce a literal block by two colons."""
     return html.replace("<p>::</p>", "").replace("::</p>", ":</p>")
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Name the theme's one dialog, for those who hear it."""
+    dialog = 'data-md-component="search" role="dialog"'
+    return output.replace(dialog, f'{dialog} aria-label="Search"')
+
+
+def _found(nav: Any, title: str) -> list[Any]:
+    """What stands under `title`, at whatever depth."""
+    if not isinstance(nav, list):
+        return []
+    sections = [item for entry in nav if isinstance(entry, dict) for item in entry.items()]
+    below = [found for _, inner in sections for found in _found(inner, title)]
+    return [inner for name, inner in sections if name == title] + below
 
 
 def _pages() -> dict[str, str]:
@@ -88,9 +109,7 @@ def _target(source: str, here: str, path: str) -> str:
     if not (ROOT / wanted).exists():
         raise PluginError(f"{source} links to {path}, which does not exist")
     page = _pages().get(wanted)
-    if wanted == "examples":
-        page = EXAMPLES
-    elif (ROOT / wanted).is_dir():
+    if (ROOT / wanted).is_dir():
         page = _pages().get(f"{wanted}/README.md")
     elif page is None:
         page = wanted.removeprefix("docs/") if wanted.startswith("docs/") else _page_of_code(wanted)
@@ -137,20 +156,3 @@ def _code(source: str) -> str:
     language = _LANGUAGES.get(path.suffix, "text")
     hidden = "---\nsearch:\n  exclude: true\nhide:\n  - toc\n---\n"
     return f"{hidden}# `{source}`\n\n``````{language}\n{path.read_text()}``````\n"
-
-
-def _examples() -> str:
-    lines = ["# Examples", "", "Each is a folder in `examples/`, started by one command.", ""]
-    for source, page in _pages().items():
-        if source.startswith("examples/"):
-            title, first = _opening((ROOT / source).read_text())
-            lines.append(f"- [{title}]({Path(page).name}): {first}")
-    return "\n".join(lines) + "\n"
-
-
-def _opening(text: str) -> tuple[str, str]:
-    """The title of a page, and its first sentence without its links."""
-    title, _, rest = text.removeprefix("# ").partition("\n\n")
-    paragraph = " ".join(rest.partition("\n\n")[0].split())
-    first = re.split(r"(?<=[.])\s|: ", paragraph)[0].rstrip(".") + "."
-    return title, re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", first)

@@ -31,7 +31,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def _settings() -> Iterator[str]:
     for section, rows in groupby(document(), lambda row: row.section):
         yield from (f"## `[{section}]`", "")
-        yield from ("| setting | | default | environment |", "|---|---|---|---|")
+        yield from ("| setting, variable | | default |", "|---|---|---|")
         yield from map(_setting, rows)
         yield ""
 
@@ -40,7 +40,7 @@ def _setting(row: Documented) -> str:
     default = f"`{row.default}`" if row.default else ""
     variable = f"`HEADWATER_{row.section}__{row.key}`".upper().replace(".", "__")
     kind = row.type.replace(" | ", ", ")
-    return f"| `{row.key}` | {_cell(row.sentence)} *{kind}* | {default} | {variable} |"
+    return f"| `{row.key}`<br>{variable} | {_cell(row.sentence)} *{kind}* | {default} |"
 
 
 def _cell(text: str) -> str:

@@ -14,6 +14,7 @@ PAGES = [
     ROOT / "deploy" / "README.md",
     ROOT / "js" / "client" / "README.md",
     *sorted(ROOT.glob("docs/**/*.md")),
+    ROOT / "examples" / "README.md",
     *sorted(ROOT.glob("examples/*/README.md")),
 ]
 

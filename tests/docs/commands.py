@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from tests.docs.blocks import Block, blocks
 
-_ENDS = {"&&", "||", "|", ";", "&"}
+# `&&`, `|`, `;` and brackets, alone or together.
+_ENDS = re.compile(r"[&|;()]+")
 _ASSIGNED = re.compile(r"[A-Z_][A-Z0-9_]*=.*", re.DOTALL)
 
 
@@ -63,7 +64,7 @@ def _is_open(text: str) -> bool:
 def _commands(where: str, text: str) -> Iterator[Line]:
     words: list[str] = []
     for word in [*_words(text), ";"]:
-        if word not in _ENDS:
+        if not _ENDS.fullmatch(word):
             words.append(word)
             continue
         if ">" in words:

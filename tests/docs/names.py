@@ -10,12 +10,16 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+from fastapi import FastAPI
 from langchain_core.language_models import FakeListChatModel
+from starlette.requests import Request
+from starlette.responses import Response
 
-from headwater import Headwater
+from headwater import Headwater, RequestBody
 from headwater.snapshot import Snapshot
 from headwater.transforms import redact
 
+app = FastAPI()
 hw = Headwater(upstream=os.environ.get("DOCS_UPSTREAM"))
 prompt = "Why is the sky blue?"
 user = "ann"
@@ -62,6 +66,10 @@ async def my_agent(prompt: str) -> AsyncIterator[str]:
 
 llm = FakeListChatModel(responses=["Light is scattered."])
 __all__ = [
+    "Request",
+    "RequestBody",
+    "Response",
+    "app",
     "chat",
     "current_user",
     "hw",

@@ -1,8 +1,15 @@
 // Packages of the AI SDK, as far as the documentation uses them: they are not installed here.
 
 declare module "@ai-sdk/react" {
+  export class Chat {
+    constructor(options: {
+      id?: string;
+      transport?: import("ai").ChatTransport<import("ai").UIMessage>;
+    });
+  }
   export function useChat(options?: {
     id?: string;
+    chat?: Chat;
     transport?: import("ai").ChatTransport<import("ai").UIMessage>;
     resume?: boolean;
   }): {

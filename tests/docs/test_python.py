@@ -25,11 +25,23 @@ from tests.docs.modules import bound, modules
 from tests.helpers.servers import Server, flask_run, serve, uvicorn
 from tests.server.serving import ask
 
+# Whole servers, and mypy: what they take is not for a check of under a minute.
+pytestmark = pytest.mark.system
+
 #: Packages that the documentation uses and the tests do not install, as far as it uses them.
 STUBS = Path(__file__).with_name("stubs")
 JSON = {"Content-Type": "application/json"}
 PROMPT = "Why is the sky blue?"
 WORDS = ["Light ", "is ", "scattered."]
+
+# The rest of a project whose `urls.py` a block is.
+DJANGO = """
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["127.0.0.1"])
+app = get_asgi_application()
+"""
 
 # A block leaves out what a reader does not need: annotations of routes, a function around `await`.
 HEADER = """\
@@ -40,7 +52,7 @@ HEADER = """\
 
 def apps() -> list[Block]:
     """Blocks that are a whole app."""
-    return [block for block in modules() if "app" in bound(ast.parse(block.text).body)]
+    return [b for b in modules() if bound(ast.parse(b.text).body) & {"app", "urlpatterns"}]
 
 
 def once(those: list[Block]) -> list[Block]:
@@ -76,10 +88,9 @@ def server(upstream: FaultyUpstream, tmp_path_factory: pytest.TempPathFactory) -
         yield running
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("block", once(apps()), ids=repr)
 def test_an_app_streams(block: Block, upstream: FaultyUpstream, tmp_path: Path) -> None:
-    source = modules()[block]
+    source = modules()[block] + (DJANGO if "urlpatterns" in block.text else "")
     (tmp_path / "served.py").write_text(source)
     environ = {
         "HEADWATER_SERVER__UPSTREAM": upstream.url,
@@ -99,10 +110,24 @@ def test_an_app_streams(block: Block, upstream: FaultyUpstream, tmp_path: Path) 
             assert read.status == 200
 
 
+def test_two_routes_of_ones_own_resume_and_stop(upstream: FaultyUpstream, tmp_path: Path) -> None:
+    """The first two blocks of the guide, as one app."""
+    page = [block for block in modules() if block.page == "docs/guides/fastapi.md"]
+    (tmp_path / "served.py").write_text(page[0].text + page[1].text)
+    environ = {"HEADWATER_SERVER__UPSTREAM": upstream.url}
+    with uvicorn("served:app", cwd=tmp_path, environ=environ) as running:
+        begun = ask(running.port, "/stream", {"prompt": PROMPT}, headers=JSON)
+        path = f"/ai/v1/streams/{begun.headers['headwater-stream']}"
+        rest = ask(running.port, f"{path}?wire=plain", headers={"Last-Event-ID": "1-2"})
+        assert rest.body == begun.body[begun.body.index(b"id: 1-3") :]
+        assert ask(running.port, path, method="DELETE").status == 204
+        assert ask(running.port, "/ai/v1/streams/unknown", method="DELETE").status == 404
+
+
 def route(source: str) -> str:
     """Where the app takes a prompt."""
-    if posted := re.search(r"post\(['\"]([^'\"]+)['\"]|Route\(['\"]([^'\"]+)['\"]", source):
-        return posted[1] or posted[2]
+    if posted := re.search(r"(?:post|Route|\bpath)\(['\"]/?([^'\"]+)['\"]", source):
+        return f"/{posted[1]}"
     mounted = re.search(r"(?:[Mm]ount|asgi)\(['\"]([^'\"]+)['\"]", source)
     assert mounted, "the app has no route for a prompt"
     return f"{mounted[1]}/stream"
@@ -111,7 +136,7 @@ def route(source: str) -> str:
 def body(path: str) -> dict[str, Any]:
     """A prompt, as a page or as `useChat` sends it."""
     said = {"role": "user", "parts": [{"type": "text", "text": PROMPT}]}
-    return {"messages": [said]} if path == "/api/chat" else {"prompt": PROMPT}
+    return {"messages": [said]} if path.endswith("/api/chat") else {"prompt": PROMPT}
 
 
 def text_of(body: bytes) -> str:
@@ -147,11 +172,10 @@ async def sent(response: StreamResponse) -> None:
     async def send(message: MutableMapping[str, Any]) -> None:
         body.extend(message.get("body", b""))
 
-    await response({"type": "http", "method": "POST", "headers": []}, receive, send)
+    await response({"type": "http", "method": "POST", "path": "/", "headers": []}, receive, send)
     assert text_of(bytes(body))
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("block", [b for b in modules() if b not in apps()], ids=repr)
 def test_it_runs(
     block: Block,
