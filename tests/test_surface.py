@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import enum
 import importlib
 import inspect
+import os
 import pkgutil
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import headwater
 from headwater import Headwater, errors, events
 from headwater.runtime import WIRES
 from headwater.settings import document
+
+ROOT = Path(__file__).parents[1]
+SURFACE = Path(__file__).with_name("surface.txt")
 
 
 def modules() -> Iterator[ModuleType]:
@@ -28,14 +36,69 @@ def public(module: ModuleType) -> Iterator[tuple[str, object]]:
             yield f"{module.__name__}.{name}", value
 
 
+def documented() -> Iterator[tuple[str, list[str] | None]]:
+    """What docs/reference shows, and which of its members; None for all."""
+    for page in sorted((ROOT / "docs" / "reference").glob("*.md")):
+        for block in re.split(r"^::: ", page.read_text(), flags=re.MULTILINE)[1:]:
+            options = block.partition("\n\n")[0]
+            listed = re.search(r"members:(.*)", options, re.DOTALL)
+            named = None if listed is None else re.findall(r"\w+", listed[1])
+            yield block.split()[0], [] if named == ["false"] else named
+
+
+def surface() -> Iterator[str]:
+    """A line for each public name with its signature."""
+    for path, members in documented():
+        thing = pkgutil.resolve_name(path)
+        if inspect.ismodule(thing):
+            names = [name for name, _ in public(thing)] if members is None else members
+            for name in names:
+                short = name.rpartition(".")[2]
+                yield from described(f"{path}.{short}", getattr(thing, short), None)
+        else:
+            yield from described(path, thing, members)
+
+
+def described(path: str, thing: Any, members: list[str] | None) -> Iterator[str]:
+    yield f"{path}{signature(thing)}"
+    if not inspect.isclass(thing):
+        return
+    own = {name: value for name, value in vars(thing).items() if not name.startswith("_")}
+    for name in own if members is None else members:
+        if inspect.isroutine(own.get(name)) or isinstance(own.get(name), property):
+            yield f"{path}.{name}{signature(own[name])}"
+
+
+def signature(thing: Any) -> str:
+    if isinstance(thing, property):
+        return f" -> {inspect.signature(thing.fget).return_annotation}"  # type: ignore[arg-type]
+    called = inspect.isroutine(thing) or inspect.isclass(thing)
+    if not called or isinstance(thing, enum.EnumType) or getattr(thing, "_is_protocol", False):
+        return ""  # what Python makes up for these is another in each of its versions
+    try:
+        return str(inspect.signature(thing)).replace("typing.", "")
+    except ValueError:  # a struct without fields has none
+        return "()"
+
+
+def test_the_public_surface_is_pinned() -> None:
+    """Public is what docs/reference shows. WRITE_SURFACE=1 writes it anew."""
+    found = "".join(f"{line}\n" for line in surface())
+    if os.environ.get("WRITE_SURFACE"):
+        SURFACE.write_text(found)
+    assert found.splitlines() == SURFACE.read_text().splitlines()
+
+
 def test_the_public_names() -> None:
     assert headwater.__all__ == ["Headwater", "HeadwaterError", "RequestBody"]
-    methods = {name for name in vars(Headwater) if not name.startswith("_")}
-    assert methods == {
-        "aclose", "asgi", "bridge", "drain", "models", "response", "resume", "runtime", "serve",
-        "start", "stop", "stream", "stream_sync",
-    }  # fmt: skip
+    assert all(hasattr(headwater, name) for name in headwater.__all__)
     assert list(WIRES) == ["native", "plain", "openai", "responses", "anthropic", "ui", "agui"]
+
+
+def test_the_reference_shows_every_method() -> None:
+    shown = dict(documented())["headwater.api.Headwater"]
+    methods = {name for name in vars(Headwater) if not name.startswith("_")}
+    assert methods - set(shown or ()) == {"bridge", "runtime"}  # for adapters
 
 
 def test_every_module_and_public_name_has_its_sentence() -> None:
