@@ -29,17 +29,22 @@ IMAGE = "/opt/headwater"
 PIP = {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "SSL_", "REQUESTS_"))}
 
 
-def run(command: list[str], cwd: Path, **environ: str) -> str:
-    """Run to its end; what it printed."""
-    done = subprocess.run(
+def tried(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run to its end, whatever that is."""
+    return subprocess.run(
         command,
         cwd=cwd,
-        env=environment(**PIP, **environ),
+        env=environment(**PIP),
         capture_output=True,
         text=True,
         timeout=280,
         check=False,
     )
+
+
+def run(command: list[str], cwd: Path) -> str:
+    """Run to its end; what it printed."""
+    done = tried(command, cwd)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -170,15 +175,7 @@ def test_the_server_of_the_image_streams_and_has_its_page(port: int) -> None:
 
 def test_the_image_refuses_to_stand_open(clean: Path, empty: Path) -> None:
     """Its own command listens beyond loopback, and nobody has set a key."""
-    refused = subprocess.run(
-        [str(clean / "headwater"), "serve", "--host", "0.0.0.0", "--port", "0"],
-        cwd=empty,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    refused = tried([str(clean / "headwater"), "serve", "--host", "0.0.0.0", "--port", "0"], empty)
     assert refused.returncode != 0
     assert "auth.keys" in refused.stderr
 
@@ -195,15 +192,7 @@ def test_the_image_refuses_to_stand_open(clean: Path, empty: Path) -> None:
 def test_what_an_extra_brings_is_named_where_it_is_missing(
     clean: Path, empty: Path, code: str, extra: str | None
 ) -> None:
-    done = subprocess.run(
-        [str(clean / "python"), "-c", code],
-        cwd=empty,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = tried([str(clean / "python"), "-c", code], empty)
     if extra is None:
         assert done.returncode == 0, done.stderr
     else:
@@ -211,14 +200,6 @@ def test_what_an_extra_brings_is_named_where_it_is_missing(
 
 
 def test_the_embedded_model_names_its_extra(clean: Path, empty: Path) -> None:
-    said = subprocess.run(
-        [str(clean / "headwater"), "ask", "--model", "local/smollm2-135m", "Hi"],
-        cwd=empty,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    said = tried([str(clean / "headwater"), "ask", "--model", "local/smollm2-135m", "Hi"], empty)
     assert said.returncode != 0
     assert "headwater[local]" in said.stderr
