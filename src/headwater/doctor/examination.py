@@ -22,8 +22,6 @@ from headwater.errors import HeadwaterError
 
 #: The silence that every response must survive: longer than the pause between two heartbeats.
 LEAST_IDLE_S: Final = 20.0
-#: A silence that is longer than the probe allows.
-MOST_IDLE_S: Final = 3600.0
 # Beyond what was asked for, before an answer is given up.
 _PATIENCE_S: Final = 20.0
 # How often a rhythm is asked for, at most.

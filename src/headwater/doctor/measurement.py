@@ -40,7 +40,6 @@ class Measurement(msgspec.Struct):
     status: int = 0
     version: str = ""
     headers: Mapping[str, str] = {}
-    head_at: float = 0.0
     arrivals: list[Arrival] = []
     ended: Literal["whole", "cut", "left"] = "left"
     end_at: float = 0.0

@@ -61,7 +61,6 @@ def read(ask: Ask) -> Measurement:
         measured.failure = _reason(error)
         measured.end_at = time.perf_counter() - began
         return measured
-    measured.head_at = time.perf_counter() - began
     measured.status = response.status
     measured.version = "1.0" if response.version == 10 else "1.1"
     measured.headers = _headers(response)
