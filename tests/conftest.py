@@ -12,7 +12,9 @@ Figures = Callable[[str, str], None]
 
 
 #: Folders whose tests run whole servers over real sockets: `make check` leaves them to `make test`.
-_WHOLE = frozenset({"adapters", "faults", "server", "system", "testing", "upstream"})
+_WHOLE = frozenset(
+    {"adapters", "cli", "faults", "observe", "server", "system", "testing", "upstream"}
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
