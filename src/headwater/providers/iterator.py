@@ -17,6 +17,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from inspect import isawaitable
 from typing import Any, TypeGuard
 
 from headwater.errors import HeadwaterError
@@ -109,7 +110,7 @@ class AsyncSource:
         else:
             _finish(receiver, converter)
         finally:
-            await _close(items)
+            await _close(*_held_open(items, self._items))
 
 
 class SyncSource:
@@ -165,9 +166,10 @@ class SyncSource:
         else:
             push(_finish, receiver, converter)
         finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
+            for one in _held_open(items, self._items):
+                close = getattr(one, "close", None)
+                if close is not None:
+                    close()
 
 
 class Converter:
@@ -243,8 +245,14 @@ def _failure(error: BaseException) -> Outcome:
     return HeadwaterError("internal", "The generator of this stream failed.")
 
 
-async def _close(items: AsyncIterable[Item] | None) -> None:
-    # A generator's; else that of OpenAI's and Anthropic's `AsyncStream`.
-    close = getattr(items, "aclose", None) or getattr(items, "close", None)
-    if close is not None:
-        await close()
+def _held_open(iterator: object, items: object) -> tuple[object, ...]:
+    """What is to be closed: an SDK's stream keeps its connection when its iterator is closed."""
+    return (items,) if iterator is items else (iterator, items)
+
+
+async def _close(*those: object) -> None:
+    for one in those:
+        # A generator's; else that of OpenAI's and Anthropic's `AsyncStream`.
+        close = getattr(one, "aclose", None) or getattr(one, "close", None)
+        if close is not None and isawaitable(closing := close()):
+            await closing
