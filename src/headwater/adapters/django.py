@@ -8,8 +8,8 @@ before it sends any of it.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -45,13 +45,14 @@ except ImportError as missing:
     ) from missing
 
 
-# What a WSGI server tells of the request that this thread or greenlet answers: its socket, too.
-_request = threading.local()
+# What a WSGI server tells of the request that this thread or greenlet answers: its socket, too. No
+# `threading.local`: made before gevent patches threads, it would be one for all greenlets.
+_environ: ContextVar[dict[str, Any] | None] = ContextVar("headwater_environ", default=None)
 
 
 @receiver(request_started)  # type: ignore[untyped-decorator]
 def _remember(environ: dict[str, Any] | None = None, **_: Any) -> None:
-    _request.environ = environ or {}
+    _environ.set(environ)
 
 
 class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
@@ -67,7 +68,7 @@ class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
         self._hw = hw
         self._held = held
         self._body: BridgedBody | None = None
-        self._gone = reader_gone(getattr(_request, "environ", {}))
+        self._gone = reader_gone(_environ.get() or {})
 
     def has_header(self, header: str) -> bool:
         """Whether it has this header; of `Content-Encoding` it says so."""
