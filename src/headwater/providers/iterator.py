@@ -17,6 +17,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextvars import copy_context
 from inspect import isawaitable
 from typing import Any, TypeGuard
 
@@ -114,7 +115,11 @@ class AsyncSource:
 
 
 class SyncSource:
-    """Iterates in a thread of its own, or a greenlet: a generator stays where it was begun."""
+    """Iterates in a thread of its own, or a greenlet: a generator stays where it was begun.
+
+    In the context that the source is made in, as `asyncio.to_thread` does: there is Flask's
+    request, and a trace's span.
+    """
 
     attempts = 1
     tries: Sequence[Try] = ()
@@ -124,6 +129,7 @@ class SyncSource:
     def __init__(self, items: Iterable[Item], spawn: Spawn) -> None:
         self._items = items
         self._spawn = spawn
+        self._context = copy_context()
         self._converter = Converter()
         self._begun = False
         self._cancelled = False
@@ -135,7 +141,7 @@ class SyncSource:
     def start(self, receiver: Receiver) -> None:
         loop = asyncio.get_running_loop()
         self._begun = True
-        self._spawn(lambda: self._run(receiver, loop))
+        self._spawn(lambda: self._context.run(self._run, receiver, loop))
 
     def cancel(self) -> None:
         close = getattr(self._items, "close", None)
