@@ -138,6 +138,15 @@ def test_who_leaves_frees_the_provider(port: int, upstream: Upstream) -> None:
     upstream.wait(lambda: post.hung_up_at is not None, BOUND_S)
 
 
+def test_a_response_that_middleware_replaces_frees_the_provider(
+    port: int, upstream: Upstream
+) -> None:
+    assert ask(port, "/openai?replaced", {"prompt": "stall"}).status == 418
+    post = upstream.posts[-1]
+    upstream.wait(lambda: post.hung_up_at is not None, BOUND_S)
+    assert post.hung_up_at is not None
+
+
 def test_who_leaves_cuts_nobody_else_on_greenlets_of_an_app_that_is_older(
     upstream: Upstream,
 ) -> None:

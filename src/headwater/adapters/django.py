@@ -93,11 +93,18 @@ class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
 
     def close(self) -> None:
         """The host is done with it."""
+        self._free()
+        super().close()
+
+    def __del__(self) -> None:
+        """Middleware that answers something else in place of it does not close it."""
+        self._free()
+
+    def _free(self) -> None:
         if self._body is not None:
             self._body.close()
         else:
             self._hw.bridge().loop.call_soon_threadsafe(self._held.hold.close)
-        super().close()
 
 
 class _LoopWaiter:
