@@ -65,7 +65,7 @@ class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
     def __init__(self, hw: Library, held: Held) -> None:
         headers = stream_headers(held.reading.wire) | answer_headers(held)
         super().__init__((), headers=headers)
-        self._hw = hw
+        self._bridge = hw.bridge()
         self._held = held
         self._body: BridgedBody | None = None
         self._gone = reader_gone(_environ.get() or {})
@@ -75,13 +75,13 @@ class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
         return header.lower() == "content-encoding" or super().has_header(header)
 
     def __iter__(self) -> Iterator[bytes]:
-        waiter = self._hw.bridge().host.waiter()
-        self._body = BridgedBody(self._hw.bridge(), self._held, waiter)
+        waiter = self._bridge.host.waiter()
+        self._body = BridgedBody(self._bridge, self._held, waiter)
         return WsgiBody(self._body, waiter, self._gone)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         waiter = _LoopWaiter()
-        body = self._body = BridgedBody(self._hw.bridge(), self._held, waiter)
+        body = self._body = BridgedBody(self._bridge, self._held, waiter)
         try:
             while (data := body.take()) is not None:
                 if data:
@@ -104,7 +104,7 @@ class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
         if self._body is not None:
             self._body.close()
         else:
-            self._hw.bridge().loop.call_soon_threadsafe(self._held.hold.close)
+            self._bridge.loop.call_soon_threadsafe(self._held.hold.close)
 
 
 class _LoopWaiter:
