@@ -14,7 +14,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -56,8 +56,9 @@ class Headwater:
     `headwater serve` and beat both. `owner` names the principal of a request, for the routes that
     resume and stop. `on_end` is told of every stream that ends in this process, once, whoever still
     reads it, those that a dead process left included. `signals`: SIGTERM begins the drain, before
-    the host's own handling of it. Made at import: it starts nothing until it is used, and is right
-    after a fork. `async with hw`, in the lifespan of an app, begins at once and drains at the end.
+    the host's own handling of it, where the host has an event loop in its main thread. Made at
+    import: it starts nothing until it is used, and is right after a fork. `async with hw`, in the
+    lifespan of an app, begins at once and drains at the end.
 
     Raises `ConfigurationError` for settings that are wrong.
     """
@@ -281,8 +282,9 @@ class Headwater:
 
     async def aclose(self) -> None:
         """Stop what serves the running event loop."""
-        with suppress(KeyError):
-            await self._runtimes.pop(asyncio.get_running_loop()).aclose()
+        runtime = self._runtimes.pop(asyncio.get_running_loop(), None)
+        if runtime is not None:
+            await runtime.aclose()
 
     def _spawner(self) -> Spawn | None:
         """How a plain `on_end` is run beside the loop that runs now."""

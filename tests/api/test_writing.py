@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,8 +17,9 @@ from headwater import Headwater
 from headwater.adapters.library import asked_for
 from headwater.errors import HeadwaterError, StoppedError
 from headwater.events import StreamEnd, TextDelta, Usage
+from headwater.testing import STALL, Answer, FaultyUpstream, chunk
 from tests.helpers.arrivals import request
-from tests.helpers.processes import environment, stopped_at_the_end
+from tests.helpers.processes import environment, line_matching, stopped_at_the_end
 from tests.server.serving import Reader, Served, ask, ids
 from tests.server.wires import outcome, text_of
 
@@ -127,6 +130,38 @@ def test_the_sync_twin_gives_the_same_events_and_frees_what_is_left() -> None:
     whole = list(hw.stream_sync(iter(["a", "b"])))
     assert [event.text for event in whole if isinstance(event, TextDelta)] == ["a", "b"]
     assert isinstance(whole[-1], StreamEnd)
+
+
+WAITS = """
+import sys
+from headwater import Headwater
+
+try:
+    for event in Headwater(upstream=sys.argv[1]).stream_sync("hi", model="m"):
+        print(type(event).__name__, flush=True)
+except KeyboardInterrupt:
+    print("broken off", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_ctrl_c_in_the_sync_twin_is_what_it_is_and_frees_the_upstream() -> None:
+    with FaultyUpstream(Answer([chunk({"content": "a"}), STALL])) as upstream:
+        process = subprocess.Popen(
+            [sys.executable, "-c", WAITS, upstream.url],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        with stopped_at_the_end(process):
+            line_matching(process, "TextDelta", BOUND_S)
+            time.sleep(0.3)  # it waits for the next by then
+            process.send_signal(signal.SIGINT)
+            line_matching(process, "^broken off$", BOUND_S)
+            upstream.wait(lambda: upstream.posts[0].hung_up_at is not None, BOUND_S)
+            assert upstream.posts[0].hung_up_at is not None
+            assert process.poll() is None
 
 
 def test_drain_takes_no_more_and_waits(tmp_path: Path) -> None:

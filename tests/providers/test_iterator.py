@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import itertools
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -514,3 +515,32 @@ def test_a_generator_that_is_not_read_to_its_end_is_closed() -> None:
 
     asyncio.run(scenario())
     assert closed.wait(10)
+
+
+@pytest.mark.parametrize("end", ["nobody wants the rest", "it is refused"])
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_an_sdks_stream_that_is_not_read_to_its_end_is_hung_up(
+    end: str, asynchronous: bool
+) -> None:
+    """Closing its iterator does not close it: the provider would go on for nobody."""
+    message = {**CHUNK, **delta(content="a")} if end == "nobody wants the rest" else {"x": 1}
+    frame = b"data: " + json.dumps(message).encode() + b"\n\n"
+
+    async def scenario(upstream: FaultyUpstream) -> None:
+        asked: Any = {"model": "m", "messages": MESSAGES, "stream": True}
+        own: Any = {"api_key": "k", "base_url": upstream.url}
+        if asynchronous:
+            stream: Any = await openai.AsyncOpenAI(**own).chat.completions.create(**asked)
+        else:
+            stream = openai.OpenAI(**own).chat.completions.create(**asked)
+        receiver = Collected()
+        source = iterator_source(stream)
+        source.start(receiver)
+        while not receiver.all and receiver.outcome is None:
+            await asyncio.sleep(0.01)
+        source.cancel()
+        await asyncio.to_thread(upstream.wait, lambda: upstream.posts[0].hung_up_at is not None, 10)
+        assert upstream.posts[0].hung_up_at is not None
+
+    with FaultyUpstream(Answer([frame, 0.02] * 1000)) as upstream:
+        asyncio.run(scenario(upstream))

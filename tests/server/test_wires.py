@@ -224,6 +224,7 @@ def test_a_chat_is_found_while_it_runs(w: World) -> None:
     w.post("ui", "tokens", id="a chat/ü").rest()
     path = "/api/chat/a%20chat%2F%C3%BC/stream"
     assert ask(w.port, path, headers=ANN).status == 204, "nothing is active"
+    assert ask(w.port, path, headers={**ANN, "Last-Event-ID": ""}).status == 204
     whole = ask(w.port, path, headers={**ANN, "Last-Event-ID": "0-0"}).body
     assert whole.startswith(b'id: 1-1\ndata: {"type":"start"')
     for position in ids(whole):

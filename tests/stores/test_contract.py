@@ -271,10 +271,12 @@ def test_a_key_stands_for_what_was_claimed_first(make: Make) -> None:
         assert driver.run(store.claim("key", "two")) == "one"
         assert driver.run(store.claim("key", "one")) == "one"
         assert driver.run(store.claim("other", "two")) == "two"
-        driver.run(store.disclaim("key"))
+        driver.run(store.disclaim("key", "two"))  # which another stands for
+        assert driver.run(store.claim("key", "three")) == "one"
+        driver.run(store.disclaim("key", "one"))
         assert driver.run(store.claim("key", "three")) == "three"
         assert driver.run(store.claim("other", "four")) == "two"
-        driver.run(store.disclaim("none"))
+        driver.run(store.disclaim("none", "one"))
 
 
 # expiry

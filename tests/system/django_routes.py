@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from django.http import HttpRequest
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
@@ -44,4 +48,33 @@ app.urlpatterns += [
     path("cancel", csrf_exempt(cancel)),
     path("openai", csrf_exempt(openai)),
 ]
-wsgi, asgi = app.wsgi, app.asgi
+
+
+def replacing(get_response: Callable[[HttpRequest], HttpResponse]) -> Any:
+    """Middleware that answers something else in place of a response, and forgets to close it."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        return HttpResponse(status=418) if "replaced" in request.GET else response
+
+    return answer
+
+
+settings.SECRET_KEY = "of the tests"
+settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+#: Whatever of Django's own looks at a response.
+settings.MIDDLEWARE = [
+    "django.middleware.cache.UpdateCacheMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.http.ConditionalGetMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django.middleware.cache.FetchFromCacheMiddleware",
+    f"{__name__}.replacing",
+]
+wsgi, asgi = get_wsgi_application(), get_asgi_application()

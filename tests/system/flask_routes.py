@@ -45,9 +45,24 @@ def failing() -> Response:
     return stream_response(hw, breaking(body()["words"]))
 
 
+@app.post("/asked-about")
+def asked_about() -> Response:
+    def said() -> Iterator[str]:
+        yield "path: "
+        time.sleep(0.1)
+        yield request.path
+
+    return stream_response(hw, said())
+
+
 @app.post("/leaving")
 def leaving() -> Response:
     return stream_response(hw, noted(Path(body()["file"])), on_disconnect="cancel")
+
+
+@app.after_request
+def replace(response: Response) -> Response:
+    return Response(status=418) if "replaced" in request.args else response
 
 
 @app.after_request

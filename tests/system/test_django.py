@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from headwater.sse import Decoder
-from headwater.testing import MODELS, STALL, Answer, Request, chat, chunk, reply
+from headwater.testing import DONE, MODELS, STALL, Answer, Request, chat, chunk, reply
 from headwater.testing import FaultyUpstream as Upstream
 from tests.helpers.arrivals import assert_one_by_one, request
 from tests.helpers.servers import Server, gunicorn, uvicorn, waitress
@@ -22,11 +24,13 @@ pytestmark = pytest.mark.system
 HERE = Path(__file__).parent
 TOKENS = [f"token-{number}, " for number in range(6)] + ["naïve ", "天空 ", "🌊", "."]
 BOUND_S = 10.0
+STARTED, LEFT = threading.Event(), threading.Event()
 ANSWERS: dict[str, Answer] = {
     "tokens": chat(TOKENS, gap_s=0.1),
     "limited": reply(429, {}, [("Retry-After", "30")]),
     "broken": Answer([chunk({"content": "a"}), 0.1]),
     "stall": Answer([chunk({"content": "a"}), STALL]),
+    "gated": Answer([STARTED, chunk({"content": "a"}), LEFT, chunk({"content": "b"}), DONE]),
 }
 HOSTS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
     "gthread": lambda **kw: gunicorn("django_routes:wsgi", "--threads", "8", **kw),
@@ -132,3 +136,34 @@ def test_who_leaves_frees_the_provider(port: int, upstream: Upstream) -> None:
     post = upstream.posts[-1]
     reader.leave()
     upstream.wait(lambda: post.hung_up_at is not None, BOUND_S)
+
+
+def test_a_response_that_middleware_replaces_frees_the_provider(
+    port: int, upstream: Upstream
+) -> None:
+    assert ask(port, "/openai?replaced", {"prompt": "stall"}).status == 418
+    post = upstream.posts[-1]
+    upstream.wait(lambda: post.hung_up_at is not None, BOUND_S)
+    assert post.hung_up_at is not None
+
+
+def test_who_leaves_cuts_nobody_else_on_greenlets_of_an_app_that_is_older(
+    upstream: Upstream,
+) -> None:
+    """With `--preload` the app is imported before gevent has patched threads."""
+    flags = ["-k", "gevent", "--preload"]
+    environ = {"HEADWATER_SERVER__UPSTREAM": upstream.url}
+    with gunicorn("django_routes:wsgi", *flags, cwd=HERE, environ=environ) as server:
+        before = len(upstream.posts)
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(ask, server.port, "/openai", {"prompt": "gated"})
+            upstream.wait(lambda: len(upstream.posts) > before, BOUND_S)
+            other = Reader(request(server.port, "/cancel", {"prompt": "stall"}, timeout_s=BOUND_S))
+            other.until(b'"token"')
+            STARTED.set()  # the response of the first request is made after another has begun
+            post = upstream.posts[-1]
+            other.leave()
+            upstream.wait(lambda: post.hung_up_at is not None, BOUND_S)
+            time.sleep(0.5)  # as long as it may take to look at the wrong socket
+            LEFT.set()
+            assert text_of("openai", first.result().body) == "ab"

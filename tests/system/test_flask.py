@@ -285,6 +285,20 @@ def test_a_generator_is_closed_when_its_reader_leaves(
     )
 
 
+def test_a_generator_sees_the_request_that_it_answers(port: int) -> None:
+    response = request(port, "/asked-about", {"prompt": "?"})
+    assert tokens(whole(response)) == ["path: ", "/asked-about"]
+
+
+def test_a_response_that_is_replaced_frees_the_provider(port: int, upstream: Upstream) -> None:
+    """By a function of the app's own, which forgets to close it."""
+    body = {"messages": [{"role": "user", "content": "stall"}], "stream": True}
+    assert whole_of(port, "/body/openai?replaced", body).status == 418
+    post = upstream.posts[-1]
+    upstream.wait(lambda: post.hung_up_at is not None, 10)
+    assert post.hung_up_at is not None
+
+
 @pytest.mark.parametrize("prompt", [7, None, {"a": "b"}, [], ["a"], [{"role": "x"}]])
 def test_a_wrong_prompt_is_a_status(port: int, prompt: object) -> None:
     response = request(port, "/stream", {"prompt": prompt})

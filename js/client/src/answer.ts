@@ -93,7 +93,9 @@ export class AnswerReader {
   /** Goes on where it was left, or where the page was before it was reloaded. */
   enter(): void {
     const { status } = this.#draft;
-    if (this.#hangUp || status === "done" || status === "failed") return;
+    if (this.#hangUp) return;
+    // It may have been left before its end was told.
+    if (status === "done" || status === "failed") return this.#schedule();
     // After a reload the text is gone, and read again; here it is not.
     const from = this.#source?.position === undefined ? "start" : "position";
     this.#read((own) => recall(own.remember!, { ...own, from }));

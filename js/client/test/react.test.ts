@@ -3,7 +3,7 @@
 import { frame } from "./dom.js";
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { act, createElement, Fragment, StrictMode, useEffect } from "react";
+import { act, Activity, createElement, Fragment, StrictMode, useEffect } from "react";
 import { createRoot, type Root } from "react-dom/client";
 import { renderToString } from "react-dom/server";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -220,6 +220,25 @@ it("that goes away hangs up, and stops nothing", async () => {
     await sleep(20);
     await paint();
     expect([seen.length, server.seen.length]).toEqual([renders, 1]);
+  });
+});
+
+it("that was hidden before its end was rendered, has it when it is seen again", async () => {
+  await withServer(NATIVE, [], async (server) => {
+    let ended = false;
+    const options = {
+      onEvent: ({ type }: { type: string }) => void (ended ||= type === "stream-end"),
+    };
+    const children = page(server, options);
+    const mode = (mode: "visible" | "hidden") =>
+      act(async () => root.render(createElement(Activity, { mode, children })));
+    await mode("visible");
+    await start();
+    await vi.waitFor(() => expect(ended).toBe(true));
+    await mode("hidden");
+    await mode("visible");
+    await until(() => expect(last()).toMatchObject({ status: "done", text: TEXT }));
+    expect(server.seen).toHaveLength(1);
   });
 });
 

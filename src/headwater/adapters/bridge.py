@@ -142,8 +142,12 @@ class Bridge:
         self.host.start_thread(self.loop.run_forever)
 
     def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result of the coroutine that `make` gives, run in the loop; blocks the host."""
+        """The result of the coroutine that `make` gives, run in the loop; blocks the host.
+
+        Where the host breaks the wait, by Ctrl-C or gevent's time-out, it is cancelled and over.
+        """
         waiter = self.host.waiter()
+        begun: list[asyncio.Task[T]] = []
         outcome: list[asyncio.Task[T]] = []
 
         def done(task: asyncio.Task[T]) -> None:
@@ -151,12 +155,19 @@ class Bridge:
             waiter.wake()
 
         def begin() -> None:
-            self.loop.create_task(make()).add_done_callback(done)
+            begun.append(self.loop.create_task(make()))
+            begun[0].add_done_callback(done)
 
         self.loop.call_soon_threadsafe(begin)
         try:
-            while not outcome:
-                waiter.wait(None)
+            try:
+                while not outcome:
+                    waiter.wait(None)
+            except BaseException:
+                self.loop.call_soon_threadsafe(lambda: begun[0].cancel())
+                while not outcome:
+                    waiter.wait(None)
+                raise
         finally:
             self.loop.call_soon_threadsafe(waiter.close)
         return outcome[0].result()

@@ -8,8 +8,8 @@ before it sends any of it.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -45,13 +45,14 @@ except ImportError as missing:
     ) from missing
 
 
-# What a WSGI server tells of the request that this thread or greenlet answers: its socket, too.
-_request = threading.local()
+# What a WSGI server tells of the request that this thread or greenlet answers: its socket, too. No
+# `threading.local`: made before gevent patches threads, it would be one for all greenlets.
+_environ: ContextVar[dict[str, Any] | None] = ContextVar("headwater_environ", default=None)
 
 
 @receiver(request_started)  # type: ignore[untyped-decorator]
 def _remember(environ: dict[str, Any] | None = None, **_: Any) -> None:
-    _request.environ = environ or {}
+    _environ.set(environ)
 
 
 class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
@@ -64,23 +65,23 @@ class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
     def __init__(self, hw: Library, held: Held) -> None:
         headers = stream_headers(held.reading.wire) | answer_headers(held)
         super().__init__((), headers=headers)
-        self._hw = hw
+        self._bridge = hw.bridge()
         self._held = held
         self._body: BridgedBody | None = None
-        self._gone = reader_gone(getattr(_request, "environ", {}))
+        self._gone = reader_gone(_environ.get() or {})
 
     def has_header(self, header: str) -> bool:
         """Whether it has this header; of `Content-Encoding` it says so."""
         return header.lower() == "content-encoding" or super().has_header(header)
 
     def __iter__(self) -> Iterator[bytes]:
-        waiter = self._hw.bridge().host.waiter()
-        self._body = BridgedBody(self._hw.bridge(), self._held, waiter)
+        waiter = self._bridge.host.waiter()
+        self._body = BridgedBody(self._bridge, self._held, waiter)
         return WsgiBody(self._body, waiter, self._gone)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         waiter = _LoopWaiter()
-        body = self._body = BridgedBody(self._hw.bridge(), self._held, waiter)
+        body = self._body = BridgedBody(self._bridge, self._held, waiter)
         try:
             while (data := body.take()) is not None:
                 if data:
@@ -92,11 +93,18 @@ class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
 
     def close(self) -> None:
         """The host is done with it."""
+        self._free()
+        super().close()
+
+    def __del__(self) -> None:
+        """Middleware that answers something else in place of it does not close it."""
+        self._free()
+
+    def _free(self) -> None:
         if self._body is not None:
             self._body.close()
         else:
-            self._hw.bridge().loop.call_soon_threadsafe(self._held.hold.close)
-        super().close()
+            self._bridge.loop.call_soon_threadsafe(self._held.hold.close)
 
 
 class _LoopWaiter:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from headwater.adapters.bodies import Asked, RequestBody, asked_by
 from headwater.adapters.bridge import Bridge
 from headwater.errors import RequestError
 from headwater.generation import Message
 from headwater.providers.iterator import Items, Spawn, is_items, iterator_source
+from headwater.providers.text import without_surrogates
 from headwater.runtime import Runtime, wire_named
 from headwater.streams import Opened, Stream
 from headwater.streams.claims import begun_once
@@ -65,10 +68,10 @@ def asked_for(
     """
     if isinstance(x, (str, list)):
         messages = [{"role": "user", "content": x}] if isinstance(x, str) else x
-        return Asked(chat_request({**options, "model": model}, messages))
+        return Asked(chat_request({**options, "model": model}, _in_utf8(messages)))
     if isinstance(x, RequestBody):
         spoken = wire or wire_named("native")
-        return asked_by(x.value, spoken, owner, model=model, options=options)
+        return asked_by(_in_utf8(x.value), spoken, owner, model=model, options=options)
     if not is_items(x):
         raise RequestError(
             f"A prompt is a string or a list of messages, not {type(x).__name__}.",
@@ -77,6 +80,17 @@ def asked_for(
     if model is not None or options:
         raise RequestError("A generator of one's own takes no model and no options.")
     return Asked(iterator_source(x, spawn))
+
+
+def _in_utf8(value: Any) -> Any:
+    r"""A host's JSON may hold half a character: a page that cuts text by length sends `\ud83d`."""
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return without_surrogates(value)
+    except (TypeError, RecursionError):  # no JSON: what reads it says so
+        pass
+    return value
 
 
 async def begin_asked(

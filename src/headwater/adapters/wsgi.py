@@ -124,6 +124,10 @@ class WsgiBody:
         self._begun = False
         self.close = body.close
 
+    def __del__(self) -> None:
+        """No host closes a response that it has dropped for another."""
+        self.close()
+
     def __iter__(self) -> Iterator[bytes]:
         return self
 

@@ -17,6 +17,8 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextvars import copy_context
+from inspect import isawaitable
 from typing import Any, TypeGuard
 
 from headwater.errors import HeadwaterError
@@ -109,11 +111,15 @@ class AsyncSource:
         else:
             _finish(receiver, converter)
         finally:
-            await _close(items)
+            await _close(*_held_open(items, self._items))
 
 
 class SyncSource:
-    """Iterates in a thread of its own, or a greenlet: a generator stays where it was begun."""
+    """Iterates in a thread of its own, or a greenlet: a generator stays where it was begun.
+
+    In the context that the source is made in, as `asyncio.to_thread` does: there is Flask's
+    request, and a trace's span.
+    """
 
     attempts = 1
     tries: Sequence[Try] = ()
@@ -123,6 +129,7 @@ class SyncSource:
     def __init__(self, items: Iterable[Item], spawn: Spawn) -> None:
         self._items = items
         self._spawn = spawn
+        self._context = copy_context()
         self._converter = Converter()
         self._begun = False
         self._cancelled = False
@@ -134,7 +141,7 @@ class SyncSource:
     def start(self, receiver: Receiver) -> None:
         loop = asyncio.get_running_loop()
         self._begun = True
-        self._spawn(lambda: self._run(receiver, loop))
+        self._spawn(lambda: self._context.run(self._run, receiver, loop))
 
     def cancel(self) -> None:
         close = getattr(self._items, "close", None)
@@ -165,9 +172,10 @@ class SyncSource:
         else:
             push(_finish, receiver, converter)
         finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
+            for one in _held_open(items, self._items):
+                close = getattr(one, "close", None)
+                if close is not None:
+                    close()
 
 
 class Converter:
@@ -243,8 +251,14 @@ def _failure(error: BaseException) -> Outcome:
     return HeadwaterError("internal", "The generator of this stream failed.")
 
 
-async def _close(items: AsyncIterable[Item] | None) -> None:
-    # A generator's; else that of OpenAI's and Anthropic's `AsyncStream`.
-    close = getattr(items, "aclose", None) or getattr(items, "close", None)
-    if close is not None:
-        await close()
+def _held_open(iterator: object, items: object) -> tuple[object, ...]:
+    """What is to be closed: an SDK's stream keeps its connection when its iterator is closed."""
+    return (items,) if iterator is items else (iterator, items)
+
+
+async def _close(*those: object) -> None:
+    for one in those:
+        # A generator's; else that of OpenAI's and Anthropic's `AsyncStream`.
+        close = getattr(one, "aclose", None) or getattr(one, "close", None)
+        if close is not None and isawaitable(closing := close()):
+            await closing

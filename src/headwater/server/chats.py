@@ -48,7 +48,7 @@ class Chats:
             return Response(status_code=204)
         record, tail = found
         hub = self._runtime().hub
-        position = request.headers.get("last-event-id")
+        position = request.headers.get("last-event-id") or None
         after = Position.parse(position) if position else START
         if after != START:
             await check_position(hub.store, record, after, tail)

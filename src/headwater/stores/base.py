@@ -133,8 +133,8 @@ class Store(Protocol):
         Kept for as long as a log that ends now.
         """
 
-    async def disclaim(self, key: str) -> None:
-        """Let `key` stand for nothing."""
+    async def disclaim(self, key: str, value: str) -> None:
+        """Let `key` stand for nothing, where it stands for `value`."""
 
     # what only a shared store has work with
 

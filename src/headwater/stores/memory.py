@@ -140,8 +140,9 @@ class MemoryStore:
             self._claims.popitem(last=False)
         return self._claims.setdefault(key, (value, now + self._ttl_s))[0]
 
-    async def disclaim(self, key: str) -> None:
-        self._claims.pop(key, None)
+    async def disclaim(self, key: str, value: str) -> None:
+        if key in self._claims and self._claims[key][0] == value:
+            del self._claims[key]
 
     def send(self, node: str, note: Note, stream: str) -> None:
         """There is nobody to tell."""

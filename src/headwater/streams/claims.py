@@ -15,8 +15,9 @@ from headwater.streams.hub import Hub, new_id
 from headwater.streams.opened import Opened
 from headwater.streams.stream import Stream
 
-# How long a repeat waits for the first request, which may still ask which model there is.
-_BEGINS_S: Final = 5.0
+# How long a repeat waits for the first request, which may still ask which model there is: longer
+# than that may take, or a first that is slow would be taken for one that has died.
+_BEGINS_S: Final = 10.0
 _LOOK_S: Final = 0.02
 _LONGEST_KEY: Final = 255
 
@@ -53,7 +54,7 @@ class Claim:
                 param="Idempotency-Key",
             )
         await self._hub.open()
-        value = await self._hub.store.claim(self._key, f"{stream} {self._digest}")
+        value = await self._hub.store.claim(self._key, self._value(stream))
         first, _, claimed = value.partition(" ")
         if claimed != self._digest:
             raise RequestError(
@@ -63,9 +64,12 @@ class Claim:
             )
         return None if first == stream else await self._begun(first)
 
-    async def drop(self) -> None:
-        """What was claimed could not begin: the next request is a first one."""
-        await self._hub.store.disclaim(self._key)
+    async def drop(self, stream: str) -> None:
+        """`stream` could not begin: the next request is a first one, unless one is already."""
+        await self._hub.store.disclaim(self._key, self._value(stream))
+
+    def _value(self, stream: str) -> str:
+        return f"{stream} {self._digest}"
 
     async def _begun(self, stream: str) -> Record:
         try:
@@ -76,7 +80,7 @@ class Claim:
                         return record
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
-            await self.drop()  # its process died before it began anything
+            await self.drop(stream)  # its process died before it began anything
             raise UnavailableError(
                 "overloaded",
                 "The first request with this Idempotency-Key has begun nothing; ask again.",
@@ -100,19 +104,19 @@ async def begun_once(
         first = None if claim is None else await claim.make(stream_id)
         if first is not None:
             return await reopened(hub, first.stream, principal)
-        stream = await _begun(claim, begin(stream_id))
+        stream = await _begun(claim, stream_id, begin(stream_id))
         return Opened(hub, stream.record, stream)
     finally:
         if stream is None:
             unused()
 
 
-async def _begun(claim: Claim | None, begin: Awaitable[Stream]) -> Stream:
+async def _begun(claim: Claim | None, stream_id: str, begin: Awaitable[Stream]) -> Stream:
     try:
         return await begin
     except BaseException:
         if claim is not None:
-            await claim.drop()
+            await claim.drop(stream_id)
         raise
 
 

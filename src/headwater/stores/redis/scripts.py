@@ -25,8 +25,9 @@ def _load(name: str) -> Script:
 APPEND: Final = _load("append")
 CLAIM: Final = _load("claim")
 CREATE: Final = _load("create")
+DISCLAIM: Final = _load("disclaim")
 RENEW: Final = _load("renew")
 TAIL: Final = _load("tail")
 TAKEOVER: Final = _load("takeover")
 
-ALL: Final = (APPEND, CLAIM, CREATE, RENEW, TAIL, TAKEOVER)
+ALL: Final = (APPEND, CLAIM, CREATE, DISCLAIM, RENEW, TAIL, TAKEOVER)

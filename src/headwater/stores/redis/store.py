@@ -163,8 +163,8 @@ class RedisStore:
         [held] = await self._client.ask(call(scripts.CLAIM, (claim_key(key),), value, self._ttl_ms))
         return str(held, "utf-8")
 
-    async def disclaim(self, key: str) -> None:
-        await self._client.ask(("DEL", claim_key(key)))
+    async def disclaim(self, key: str, value: str) -> None:
+        await self._client.ask(call(scripts.DISCLAIM, (claim_key(key),), value))
 
     def send(self, node: str, note: Note, stream: str) -> None:
         self._pipeline.hint(("PUBLISH", channel(node), write_note(note, self.node, stream)))

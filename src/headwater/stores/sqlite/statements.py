@@ -142,9 +142,9 @@ def claim(connection: sqlite3.Connection, key: str, value: str, ttl_s: float) ->
     return str(row[0])
 
 
-def disclaim(connection: sqlite3.Connection, key: str) -> None:
+def disclaim(connection: sqlite3.Connection, key: str, value: str) -> None:
     """`Store.disclaim`."""
-    connection.execute("DELETE FROM claims WHERE key = ?", (key,))
+    connection.execute("DELETE FROM claims WHERE key = ? AND value = ?", (key, value))
 
 
 def beat(connection: sqlite3.Connection, node: str, lease_s: float) -> list[str]:

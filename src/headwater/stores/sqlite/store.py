@@ -115,8 +115,8 @@ class SqliteStore:
     async def claim(self, key: str, value: str) -> str:
         return await self._commits.run(partial(sql.claim, key=key, value=value, ttl_s=self._ttl_s))
 
-    async def disclaim(self, key: str) -> None:
-        await self._commits.run(partial(sql.disclaim, key=key))
+    async def disclaim(self, key: str, value: str) -> None:
+        await self._commits.run(partial(sql.disclaim, key=key, value=value))
 
     def send(self, node: str, note: Note, stream: str) -> None:
         if self._channel is not None:

@@ -1,0 +1,33 @@
+"""Keys of requests whose first one dies."""
+
+from __future__ import annotations
+
+import asyncio
+
+from headwater.streams.claims import Claim
+from tests.helpers.hub import ScriptedSource, make_hub
+
+
+def test_who_has_waited_for_a_dead_first_frees_no_claim_but_its_own() -> None:
+    """Several wait. One asks again and is the new first, before another has waited enough."""
+
+    async def scenario() -> None:
+        hub = make_hub()
+        claim = Claim(hub, "me", "/stream", "key", {"prompt": "hi"})
+        assert await claim.make("dead") is None
+        await claim.drop("dead")
+        assert await claim.make("second") is None
+        await hub.start(
+            ScriptedSource(),
+            model="m",
+            principal="me",
+            on_disconnect="continue",
+            stream_id="second",
+        )
+        await claim.drop("dead")  # the other one's
+        again = await claim.make("third")
+        assert again is not None
+        assert again.stream == "second"
+        await hub.aclose()
+
+    asyncio.run(scenario())
