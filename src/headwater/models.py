@@ -176,8 +176,8 @@ class Models:
                     return self._name(provider, entry.id)
         raise UnavailableError(
             "provider_not_configured",
-            "No model is ready: fetch the embedded one with `headwater models pull "
-            f"{EMBEDDED}`, or set a provider's key, such as CELUXE_API_KEY.",
+            f"No model is ready: get the embedded one with `{local.missing(EMBEDDED)}`, or set a "
+            "provider's key, such as CELUXE_API_KEY.",
             retryable=False,
         )
 
@@ -193,7 +193,9 @@ class Models:
                 continue
             if way is None:
                 raise ConfigurationError(
-                    f"models.{name}: {entry!r} names a provider that is not there"
+                    f"models.{name}: there is no provider for {entry!r}; add a table "
+                    f"[providers.{entry.partition('/')[0]}], or use one of "
+                    f"{', '.join(sorted({*self._endpoints, 'local'}))}"
                 )
             ways.append(way)
         if not ways:
@@ -233,8 +235,7 @@ class Models:
         if not local.available(name):
             raise UnavailableError(
                 "provider_not_configured",
-                f"{name} is not here yet: fetch it with `headwater models pull {name}` "
-                "(it needs headwater[local]).",
+                f"{name} is not here yet: get it with `{local.missing(name)}`.",
                 retryable=False,
                 param="model",
             )
@@ -297,8 +298,8 @@ class Models:
 
     def _local_infos(self) -> Iterator[ModelInfo]:
         for name in local.MODELS:
-            ready = local.available(name)
-            yield ModelInfo(name, "local", ready, None if ready else f"models pull {name}")
+            steps = local.missing(name)
+            yield ModelInfo(name, "local", not steps, steps or None)
 
     def _tapes(self) -> Iterator[str]:
         for provider, endpoint in self._endpoints.items():

@@ -97,7 +97,8 @@ print("imported:", [name for name in heavy if name in sys.modules])
         (["serve", "--host", "192.0.2.1", "--config", "keys.toml"], 1, "listen on 192.0.2.1"),
         (["ask"], 2, "Nothing to ask"),
         (["ask", "hi", "--server", "localhost:8000"], 2, "--server must be a URL such as"),
-        (["ask", "hi", "--server", "http://127.0.0.1:1"], 1, "cannot reach 127.0.0.1"),
+        (["ask", "hi", "--server", "http://127.0.0.1:1"], 1, "cannot reach 127.0.0.1:1: "),
+        (["ask", "hi", "--server", "http://127.0.0.1:1"], 1, "`headwater serve` starts a server"),
         (["ask", "hi", "--model", "no-such-model"], 1, "There is no model 'no-such-model'"),
         (["models", "pul"], 2, "Did you mean 'pull'?"),
         (["models", "pull", "nope"], 2, "there is no embedded model 'nope'"),
@@ -184,4 +185,5 @@ def test_serve_says_where_it_is_and_what_it_serves(tmp_path: Path) -> None:
             assert status(port, "/healthz") == 200
             busy = run("serve", "--port", str(port), cwd=tmp_path)
         assert busy.returncode == 1
-        assert busy.stderr.startswith(f"Error: cannot listen on 127.0.0.1:{port}: ")
+        said = f"Error: cannot listen on 127.0.0.1:{port}: something else listens there: stop it, "
+        assert busy.stderr == f"{said}or take another --port\n"
