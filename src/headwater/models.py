@@ -254,10 +254,11 @@ class Models:
             return LocalProvider(local.Engine(EMBEDDED), dialect, self._client)
         if name == "upstream":
             endpoint = ProviderSettings(base_url=self._settings.server.upstream).endpoint(name)
-            key = self._environ.get(UPSTREAM_KEY) or None
+            variable: str | None = UPSTREAM_KEY
         else:
             endpoint = self._endpoints[name]
-            key = self._environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
+            variable = endpoint.api_key_env
+        key = self._environ.get(variable or "") or None
         if endpoint.wire == "tape":
             return tape.TapeProvider(name, folder_of(endpoint.base_url))
         make = _DIALECTS.get(endpoint.wire)
@@ -269,6 +270,7 @@ class Models:
             endpoint.base_url,
             key,
             self._client,
+            variable=variable if key else None,
             continues=endpoint.continues,
         )
 

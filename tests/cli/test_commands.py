@@ -8,7 +8,7 @@ import pytest
 
 from headwater.cli import COMMANDS
 from headwater.testing import FaultyUpstream as Upstream
-from headwater.testing import chat
+from headwater.testing import chat, reply
 from tests.helpers.processes import HEADWATER, environment, headwater_serve
 
 
@@ -132,6 +132,19 @@ def test_a_wrong_file_here_is_an_error_of_every_command_that_reads_it(tmp_path: 
         done = run(*arguments, cwd=tmp_path)
         assert done.returncode == 2
         assert done.stderr.startswith("Error: headwater.toml:2: ")
+
+
+def test_a_key_that_is_refused_is_named_by_its_variable(tmp_path: Path) -> None:
+    with Upstream(reply(401, {"error": {"message": "Incorrect API key provided"}})) as upstream:
+        asked = run(
+            *("ask", "hi", "--model", "mine/m"),
+            cwd=tmp_path,
+            HEADWATER_PROVIDERS__MINE__BASE_URL=upstream.url,
+            HEADWATER_PROVIDERS__MINE__API_KEY_ENV="MINE_KEY",
+            MINE_KEY="sk-of-somebody-else",
+        )
+    said = "Error: mine refused the key it was sent (HTTP 401). It is the one in MINE_KEY.\n"
+    assert (asked.returncode, asked.stderr) == (1, said)
 
 
 def test_models_are_listed_ready_ones_first(tmp_path: Path) -> None:
