@@ -19,10 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from msgspec import structs
+
 from headwater import events as ev
-from headwater.adapters.bodies import RequestBody
 from headwater.adapters.bridge import Bridge
 from headwater.adapters.library import Question, Wish, asked_for, begin_asked
+from headwater.adapters.mistakes import check_on_disconnect, check_owner
 from headwater.errors import ConfigurationError, RequestError
 from headwater.generation import GenerationRequest
 from headwater.models import ModelInfo
@@ -179,17 +181,18 @@ class Headwater:
         from headwater.adapters.response import StreamResponse
 
         spoken = wire_named(wire)
+        wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata)
         try:
             asked = asked_for(x, model, options, wire=spoken, owner=owner)
-        except RequestError as error:
-            if isinstance(x, RequestBody):  # a mistake of the client's, not of whoever wrote this
-                return StreamResponse(partial(_refuse, error), spoken)
-            raise
+        except (
+            RequestError
+        ) as error:  # what a client sent may be wrong, here as in any of its bodies
+            return StreamResponse(partial(_refuse, error), spoken)
 
         async def begin(scope: Scope) -> Opened:
             key = Headers(scope=scope).get("idempotency-key")
-            wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata, scope["path"], key)
-            return await begin_asked(self.runtime(), asked, spoken, wish)
+            repeated = structs.replace(wish, path=scope["path"], key=key)
+            return await begin_asked(self.runtime(), asked, spoken, repeated)
 
         return StreamResponse(begin, spoken, options=asked.options, whole=asked.whole)
 
@@ -223,6 +226,8 @@ class Headwater:
         `await s.text(…)` writes, `s.id` is what readers need; `with` does the same where there is
         no event loop. For readers in another process the store must be shared.
         """
+        check_owner(owner)
+        check_on_disconnect(on_disconnect)
 
         async def begin(source: PushedSource) -> Stream:
             return await self.runtime().hub.start(

@@ -176,8 +176,8 @@ class Models:
                     return self._name(provider, entry.id)
         raise UnavailableError(
             "provider_not_configured",
-            "No model is ready: fetch the embedded one with `headwater models pull "
-            f"{EMBEDDED}`, or set a provider's key, such as CELUXE_API_KEY.",
+            f"No model is ready: get the embedded one with `{local.missing(EMBEDDED)}`, or set a "
+            "provider's key, such as CELUXE_API_KEY.",
             retryable=False,
         )
 
@@ -193,7 +193,9 @@ class Models:
                 continue
             if way is None:
                 raise ConfigurationError(
-                    f"models.{name}: {entry!r} names a provider that is not there"
+                    f"models.{name}: there is no provider for {entry!r}; add a table "
+                    f"[providers.{entry.partition('/')[0]}], or use one of "
+                    f"{', '.join(sorted({*self._endpoints, 'local'}))}"
                 )
             ways.append(way)
         if not ways:
@@ -233,8 +235,7 @@ class Models:
         if not local.available(name):
             raise UnavailableError(
                 "provider_not_configured",
-                f"{name} is not here yet: fetch it with `headwater models pull {name}` "
-                "(it needs headwater[local]).",
+                f"{name} is not here yet: get it with `{local.missing(name)}`.",
                 retryable=False,
                 param="model",
             )
@@ -253,10 +254,11 @@ class Models:
             return LocalProvider(local.Engine(EMBEDDED), dialect, self._client)
         if name == "upstream":
             endpoint = ProviderSettings(base_url=self._settings.server.upstream).endpoint(name)
-            key = self._environ.get(UPSTREAM_KEY) or None
+            variable: str | None = UPSTREAM_KEY
         else:
             endpoint = self._endpoints[name]
-            key = self._environ.get(endpoint.api_key_env) if endpoint.api_key_env else None
+            variable = endpoint.api_key_env
+        key = self._environ.get(variable or "") or None
         if endpoint.wire == "tape":
             return tape.TapeProvider(name, folder_of(endpoint.base_url))
         make = _DIALECTS.get(endpoint.wire)
@@ -268,6 +270,7 @@ class Models:
             endpoint.base_url,
             key,
             self._client,
+            variable=variable if key else None,
             continues=endpoint.continues,
         )
 
@@ -297,8 +300,8 @@ class Models:
 
     def _local_infos(self) -> Iterator[ModelInfo]:
         for name in local.MODELS:
-            ready = local.available(name)
-            yield ModelInfo(name, "local", ready, None if ready else f"models pull {name}")
+            steps = local.missing(name)
+            yield ModelInfo(name, "local", not steps, steps or None)
 
     def _tapes(self) -> Iterator[str]:
         for provider, endpoint in self._endpoints.items():

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from headwater import Headwater
-from headwater.errors import HeadwaterError
 from headwater.testing import CUT, DONE, STALL, Answer, Request, chat, chunk, reply
 from headwater.testing import FaultyUpstream as Upstream
 from tests.helpers.arrivals import Response as Arriving
@@ -514,14 +513,6 @@ def test_a_generator_that_never_waits_does_not_hold_up_others(w: World) -> None:
     thread.join(BOUND_S)
     assert text_of("plain", greedy.body) == "x" * 50_000
     assert max(b - a for a, b in itertools.pairwise(arrived)) < 1.0
-
-
-@pytest.mark.parametrize("value", [5, None, object(), 1.5])
-def test_what_is_no_question_is_told_where_it_is_asked(value: Any) -> None:
-    """In the route, where a developer sees it; not as a stream that never ends."""
-    hw = Headwater()
-    with pytest.raises((HeadwaterError, TypeError)):
-        hw.response(value)
 
 
 @every_wire

@@ -8,7 +8,7 @@ import pytest
 
 from headwater.cli import COMMANDS
 from headwater.testing import FaultyUpstream as Upstream
-from headwater.testing import chat
+from headwater.testing import chat, reply
 from tests.helpers.processes import HEADWATER, environment, headwater_serve
 
 
@@ -97,7 +97,8 @@ print("imported:", [name for name in heavy if name in sys.modules])
         (["serve", "--host", "192.0.2.1", "--config", "keys.toml"], 1, "listen on 192.0.2.1"),
         (["ask"], 2, "Nothing to ask"),
         (["ask", "hi", "--server", "localhost:8000"], 2, "--server must be a URL such as"),
-        (["ask", "hi", "--server", "http://127.0.0.1:1"], 1, "cannot reach 127.0.0.1"),
+        (["ask", "hi", "--server", "http://127.0.0.1:1"], 1, "cannot reach 127.0.0.1:1: "),
+        (["ask", "hi", "--server", "http://127.0.0.1:1"], 1, "`headwater serve` starts a server"),
         (["ask", "hi", "--model", "no-such-model"], 1, "There is no model 'no-such-model'"),
         (["models", "pul"], 2, "Did you mean 'pull'?"),
         (["models", "pull", "nope"], 2, "there is no embedded model 'nope'"),
@@ -131,6 +132,19 @@ def test_a_wrong_file_here_is_an_error_of_every_command_that_reads_it(tmp_path: 
         done = run(*arguments, cwd=tmp_path)
         assert done.returncode == 2
         assert done.stderr.startswith("Error: headwater.toml:2: ")
+
+
+def test_a_key_that_is_refused_is_named_by_its_variable(tmp_path: Path) -> None:
+    with Upstream(reply(401, {"error": {"message": "Incorrect API key provided"}})) as upstream:
+        asked = run(
+            *("ask", "hi", "--model", "mine/m"),
+            cwd=tmp_path,
+            HEADWATER_PROVIDERS__MINE__BASE_URL=upstream.url,
+            HEADWATER_PROVIDERS__MINE__API_KEY_ENV="MINE_KEY",
+            MINE_KEY="sk-of-somebody-else",
+        )
+    said = "Error: mine refused the key it was sent (HTTP 401). It is the one in MINE_KEY.\n"
+    assert (asked.returncode, asked.stderr) == (1, said)
 
 
 def test_models_are_listed_ready_ones_first(tmp_path: Path) -> None:
@@ -184,4 +198,5 @@ def test_serve_says_where_it_is_and_what_it_serves(tmp_path: Path) -> None:
             assert status(port, "/healthz") == 200
             busy = run("serve", "--port", str(port), cwd=tmp_path)
         assert busy.returncode == 1
-        assert busy.stderr.startswith(f"Error: cannot listen on 127.0.0.1:{port}: ")
+        said = f"Error: cannot listen on 127.0.0.1:{port}: something else listens there: stop it, "
+        assert busy.stderr == f"{said}or take another --port\n"

@@ -36,7 +36,11 @@ CONFIG = {
         "paths": {
             "@headwater/client": [str(CLIENT / "index.ts")],
             **{f"@headwater/client/{part}": [str(CLIENT / f"{part}.ts")] for part in PARTS},
-            **{url: [str(CLIENT / f"{part}.ts")] for url, part in SERVED.items()},
+            **{
+                f"{mounted}{url}": [str(CLIENT / f"{part}.ts")]
+                for url, part in SERVED.items()
+                for mounted in ("", "/ai")
+            },
         },
     },
     "include": ["*"],
@@ -87,7 +91,9 @@ def test_a_page_is_whole_and_loads_what_is_served(block: Block) -> None:
     page = Page(block.text)
     assert page.open == []
     folder = Path(playground.__file__).parent
-    assert all((folder / source.removeprefix("/")).is_file() for source in page.loaded)
+    assert all(
+        (folder / source.removeprefix("/ai").removeprefix("/")).is_file() for source in page.loaded
+    )
 
 
 @pytest.mark.system

@@ -21,7 +21,7 @@ import pytest
 import uvloop
 
 from headwater.errors import ConfigurationError, UnavailableError, UpstreamError
-from headwater.providers.local import MODELS, Engine, Spec, available, pull, weights_path
+from headwater.providers.local import MODELS, Engine, Spec, available, missing, pull, weights_path
 
 NAME = "smollm2-135m"
 CONTENT = b"GGUF" * 50_000
@@ -164,6 +164,17 @@ def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="there is: smollm2-135m"):
             refuse("gpt-7")
     assert not available("gpt-7", tmp_path)
+
+
+def test_what_is_missing_is_named_as_one_types_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, weights = "pip install 'headwater[local]'", f"headwater models pull {NAME}"
+    assert missing(NAME, tmp_path) == weights
+    monkeypatch.setattr("headwater.providers.local.engine.find_spec", lambda name: None)
+    assert missing(NAME, tmp_path) == f"{engine} && {weights}"
+    broken_weights(tmp_path)
+    assert missing(NAME, tmp_path) == engine
 
 
 def test_without_weights_the_engine_names_the_command(tmp_path: Path) -> None:

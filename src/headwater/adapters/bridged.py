@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from headwater.adapters.heads import make_request_id
 from headwater.adapters.library import Library, Question, Wish, asked_for, begin_asked
+from headwater.adapters.mistakes import check_owner
 from headwater.adapters.reading import Reading, find
 from headwater.errors import ConfigurationError
 from headwater.wires.base import Wire
@@ -91,4 +92,5 @@ def principal_of(hw: Library, request: Any) -> str | None:
     if inspect.iscoroutine(principal):
         principal.close()
         raise ConfigurationError("under a synchronous host owner= must be a plain function")
+    check_owner(principal)
     return principal

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from headwater.adapters.bodies import Asked, RequestBody, asked_by
 from headwater.adapters.bridge import Bridge
-from headwater.errors import RequestError
+from headwater.adapters.mistakes import check_on_disconnect, check_owner, mistaken, named
+from headwater.errors import ConfigurationError
 from headwater.generation import Message
-from headwater.providers.iterator import Items, Spawn, is_items, iterator_source
+from headwater.providers.iterator import Items, Spawn, iterator_source
 from headwater.providers.text import without_surrogates
 from headwater.runtime import Runtime, wire_named
 from headwater.streams import Opened, Stream
@@ -25,8 +26,8 @@ from headwater.wires.requests import chat_request
 Question = str | list[Message] | RequestBody | Items
 
 
-class Wish(NamedTuple):
-    """What a response is asked for, beside the question.
+class Wish(msgspec.Struct, frozen=True):
+    """What a response is asked for, beside the question; `ConfigurationError` where it is wrong.
 
     `path` and `key` are those of the request, where the host tells of it.
     """
@@ -39,6 +40,18 @@ class Wish(NamedTuple):
     metadata: Mapping[str, str] | None
     path: str = ""
     key: str | None = None
+
+    def __post_init__(self) -> None:
+        """Said where it was written: found only when a reader leaves, it would stop nothing."""
+        check_owner(self.owner)
+        check_on_disconnect(self.on_disconnect)
+        for name, value in (("on_end", self.on_end), ("transform", self.transform)):
+            if value is not None and not callable(value):
+                raise ConfigurationError(f"{name}= takes a function, not {named(value)}")
+        if self.metadata is not None and not isinstance(self.metadata, Mapping):
+            raise ConfigurationError(
+                f"metadata= takes a dict from names to strings, not {named(self.metadata)}"
+            )
 
 
 class Library(Protocol):
@@ -72,13 +85,11 @@ def asked_for(
     if isinstance(x, RequestBody):
         spoken = wire or wire_named("native")
         return asked_by(_in_utf8(x.value), spoken, owner, model=model, options=options)
-    if not is_items(x):
-        raise RequestError(
-            f"A prompt is a string or a list of messages, not {type(x).__name__}.",
-            param="prompt",
-        )
+    if (mistake := mistaken(x)) is not None:
+        raise mistake
     if model is not None or options:
-        raise RequestError("A generator of one's own takes no model and no options.")
+        given = ", ".join(["model"] * (model is not None) + [*options])
+        raise ConfigurationError(f"a generator of one's own takes no {given}: it decides itself")
     return Asked(iterator_source(x, spawn))
 
 

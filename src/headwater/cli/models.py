@@ -82,8 +82,8 @@ def _tokens(context: int | None) -> str:
 def _readiness(model: ModelInfo) -> str:
     if model.available or model.needs is None:
         return "ready" if model.available else "not ready"
-    # What is missing is the name of a variable, or a command of ours.
-    return f"headwater {model.needs}" if " " in model.needs else f"set {model.needs}"
+    # What is missing is the name of a variable, or a command.
+    return model.needs if " " in model.needs else f"set {model.needs}"
 
 
 @command.command(epilog="Example: headwater models pull smollm2-135m")
@@ -94,10 +94,12 @@ def pull(name: str) -> None:
 
     if local.weights_path(name) is not None:
         click.echo(f"{name} is already present")
-        return
-    with _progress(name) as progress:
-        path = local.pull(name, progress=progress)
-    click.echo(f"{name} is in {path}")
+    else:
+        with _progress(name) as progress:
+            path = local.pull(name, progress=progress)
+        click.echo(f"{name} is in {path}")
+    if steps := local.missing(name):
+        click.echo(f"To run it: {steps}")
 
 
 @contextmanager

@@ -46,6 +46,7 @@ class Remote:
             )
         self._secure = parts.scheme == "https"
         self._host, self._port = parts.hostname, parts.port
+        self._named = parts.hostname + (f":{parts.port}" if parts.port else "")
         self._path = parts.path.rstrip("/")
         self._headers = {"Accept": "text/event-stream"}
         if key:
@@ -148,7 +149,10 @@ class Remote:
             connection.close()
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise UpstreamError(
-                "upstream_error", f"cannot reach {self._host}: {reason}", retryable=True
+                "upstream_error",
+                f"cannot reach {self._named}: {reason}; `headwater serve` starts a server, "
+                "--server URL names another",
+                retryable=True,
             ) from error
         if response.status not in (http.client.OK, http.client.NO_CONTENT):
             with response:

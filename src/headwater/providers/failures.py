@@ -61,9 +61,20 @@ def http_failure(
     )
 
 
-def refused_key(provider: str, status: int) -> HeadwaterError:
+class RefusedKeyError(UpstreamError):
     """The key that was refused is ours, not our caller's."""
-    return _final(f"{provider} refused the key it was sent (HTTP {status}).")
+
+    def __init__(self, message: str) -> None:
+        super().__init__("upstream_error", message, retryable=False)
+
+    def held_in(self, variable: str) -> RefusedKeyError:
+        """The same, with where the key came from."""
+        return RefusedKeyError(f"{self.message} It is the one in {variable}.")
+
+
+def refused_key(provider: str, status: int) -> RefusedKeyError:
+    """A provider's 401, and what else says the same."""
+    return RefusedKeyError(f"{provider} refused the key it was sent (HTTP {status}).")
 
 
 def stream_failure(provider: str, data: bytes) -> HeadwaterError:

@@ -20,7 +20,7 @@ from headwater.providers.base import (
     Receiver,
 )
 from headwater.providers.continuing import Continuing
-from headwater.providers.failures import redact
+from headwater.providers.failures import RefusedKeyError, redact
 from headwater.upstream import Exchange, Request
 
 log = logging.getLogger("headwater.upstream")
@@ -39,7 +39,8 @@ class Client(Protocol):
 class HttpProvider:
     """Asks `base_url` in `dialect`, with `key` where there is one.
 
-    `continues`: it can be asked to go on from a given text, if the dialect can say so.
+    `variable` is where the key was found, for whoever is told that it was refused. `continues`: it
+    can be asked to go on from a given text, if the dialect can say so.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class HttpProvider:
         key: str | None,
         client: Client,
         *,
+        variable: str | None = None,
         continues: bool = False,
     ) -> None:
         self.name = name
@@ -57,6 +59,7 @@ class HttpProvider:
         self._dialect = dialect
         self._base_url = base_url.rstrip("/")
         self._key = key
+        self._variable = variable
         self._client = client
 
     def source(
@@ -65,12 +68,17 @@ class HttpProvider:
         dialect, url, key = self._dialect, self._base_url, self._key
         if said is None:
             upstream = dialect.request(url, key, request, model)
-            return HttpSource(self.name, dialect, upstream, self._client, secret=key)
+            return self._sent(dialect, upstream)
         if not isinstance(dialect, Continues):
             raise RequestError(f"{self.name} cannot go on from a given text.")
         going_on = dialect.continuation(url, key, request, model, said)
         answers = Continuing(dialect, going_on)
-        return HttpSource(self.name, answers, going_on.request, self._client, secret=key)
+        return self._sent(answers, going_on.request)
+
+    def _sent(self, answers: Answers, request: Request) -> HttpSource:
+        return HttpSource(
+            self.name, answers, request, self._client, secret=self._key, variable=self._variable
+        )
 
     async def aclose(self) -> None:
         """Nothing is held here: connections are the client's."""
@@ -92,6 +100,7 @@ class HttpSource:
         "_request",
         "_secret",
         "_status",
+        "_variable",
     )
 
     attempts = 1
@@ -106,12 +115,14 @@ class HttpSource:
         client: Client,
         *,
         secret: str | None,
+        variable: str | None = None,
     ) -> None:
         self._provider = provider
         self._answers = answers
         self._request = request
         self._client = client
         self._secret = secret
+        self._variable = variable
         self._exchange: Exchange | None = None
         self._parser: Parser | None = None
         self._receiver: Receiver | None = None
@@ -177,9 +188,14 @@ class HttpSource:
         elif error is not None:
             self._end(error)
         else:
-            self._end(
-                self._answers.failure(self._provider, self._status, self._headers, self._refusal)
-            )
+            self._end(self._refused())
+
+    def _refused(self) -> HeadwaterError:
+        status, headers, body = self._status, self._headers, self._refusal
+        failure = self._answers.failure(self._provider, status, headers, body)
+        if isinstance(failure, RefusedKeyError) and self._variable:
+            return failure.held_in(self._variable)
+        return failure
 
     def _finish(self, parser: Parser, events: Sequence[Event]) -> None:
         receiver, self._receiver = self._receiver, None

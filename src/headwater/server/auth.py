@@ -11,6 +11,7 @@ from typing import Final
 
 from starlette.requests import Request
 
+from headwater.adapters.mistakes import check_owner
 from headwater.errors import ConfigurationError, RequestError
 from headwater.server import sessions
 from headwater.settings import AuthSettings
@@ -67,6 +68,7 @@ class Authenticator:
         if self._owner is not None:
             owner = self._owner(request)
             principal = await owner if inspect.isawaitable(owner) else owner
+            check_owner(principal)
             if principal is None and generates:
                 raise _unauthorized("Sign in first.")
             return principal

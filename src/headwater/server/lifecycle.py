@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import signal
@@ -173,6 +174,8 @@ def _listen(host: str, port: int) -> socket.socket:
         sock.listen(2048)
     except OSError as error:
         why = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            why = "something else listens there: stop it, or take another --port"
         raise HeadwaterError("internal", f"cannot listen on {host}:{port}: {why}") from error
     sock.setblocking(False)
     return sock

@@ -53,10 +53,20 @@ _CHILD: Final = Path(__file__).with_name("child.py")
 
 def available(name: str, cache: Path | None = None) -> bool:
     """Say whether `name` can be served: its weights are here and so is `xllamacpp`."""
+    return not missing(name, cache)
+
+
+def missing(name: str, cache: Path | None = None) -> str:
+    """What is to be run before `name` can be served, as in a shell; "" when it is all here."""
     try:
-        return weights_path(name, cache) is not None and find_spec("xllamacpp") is not None
+        weights = weights_path(name, cache)
     except HeadwaterError:
-        return False
+        weights = None
+    steps = [
+        "" if find_spec("xllamacpp") else "pip install 'headwater[local]'",
+        "" if weights else f"headwater models pull {name}",
+    ]
+    return " && ".join(filter(None, steps))
 
 
 class Engine:
@@ -151,16 +161,10 @@ class Engine:
         return url
 
     def _settings(self) -> dict[str, object]:
-        weights = weights_path(self.name, self._cache)
-        if weights is None:
+        weights, steps = weights_path(self.name, self._cache), missing(self.name, self._cache)
+        if weights is None or steps:
             raise UnavailableError(
-                "provider_not_configured",
-                f"the embedded model is not here yet: run `headwater models pull {self.name}`",
-            )
-        if find_spec("xllamacpp") is None:
-            raise UnavailableError(
-                "provider_not_configured",
-                "the embedded model needs an extra: pip install 'headwater[local]'",
+                "provider_not_configured", f"the embedded model is not here yet: run `{steps}`"
             )
         return {
             "name": self.name,
