@@ -11,7 +11,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from headwater.adapters.heads import make_request_id
+import msgspec
+
+from headwater.adapters.heads import JSON_HEADERS, make_request_id
 from headwater.adapters.library import Library, Question, Wish, asked_for, begin_asked
 from headwater.adapters.mistakes import check_owner
 from headwater.adapters.reading import Reading, find
@@ -49,6 +51,14 @@ def beginning(
             return Held(Reading(opened, wire, asked.options), hold.pop_all())
 
     return begin
+
+
+def settled(held: Held) -> tuple[bytes, int, dict[str, str]] | None:
+    """Body, status and headers of an answer that is no stream; None where there is one to send."""
+    named = answer_headers(held)
+    if held.reading.state is not None:
+        return msgspec.json.encode(held.reading.state), 200, JSON_HEADERS | named
+    return (b"", 204, named) if held.reading.finished else None
 
 
 def answer_headers(held: Held) -> dict[str, str]:

@@ -12,17 +12,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-import msgspec
-
 from headwater.adapters.bridged import (
     Held,
     answer_headers,
     beginning,
     looked_at,
     principal_of,
+    settled,
     stopped,
 )
-from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
+from headwater.adapters.heads import error_answer, make_request_id, stream_headers
 from headwater.adapters.library import Library, Question, Wish
 from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.adapters.wsgi import BridgedBody, WsgiBody, reader_gone
@@ -232,13 +231,12 @@ def _read(
 
 
 def _answer(hw: Library, held: Held) -> HttpResponseBase:
-    named = answer_headers(held)
-    if held.reading.state is not None:
-        body = msgspec.json.encode(held.reading.state)
-        return HttpResponse(body, headers=JSON_HEADERS | named)
-    if held.reading.finished:
-        return HttpResponse(status=204, headers=named)
-    return StreamResponse(hw, held)
+    whole = settled(held)
+    return StreamResponse(hw, held) if whole is None else _whole(*whole)
+
+
+def _whole(body: bytes, status: int, headers: dict[str, str]) -> HttpResponse:
+    return HttpResponse(body, status=status, headers=headers)
 
 
 def _repeat(request: HttpRequest | None) -> tuple[str, str | None]:
@@ -247,6 +245,4 @@ def _repeat(request: HttpRequest | None) -> tuple[str, str | None]:
 
 
 def _error(wire: Wire, error: HeadwaterError) -> HttpResponse:
-    request_id = make_request_id()
-    body = msgspec.json.encode(wire.error(error, request_id))
-    return HttpResponse(body, status=error.status, headers=error_headers(error, request_id))
+    return _whole(*error_answer(wire, error, make_request_id()))

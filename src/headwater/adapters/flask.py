@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from headwater.adapters.bridged import (
     Held,
     answer_headers,
     beginning,
     looked_at,
     principal_of,
+    settled,
     stopped,
 )
-from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
+from headwater.adapters.heads import error_answer, make_request_id, stream_headers
 from headwater.adapters.library import Library, Question, Wish
 from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.adapters.wsgi import BridgedBody, WsgiBody, reader_gone
@@ -103,18 +102,14 @@ def _read(hw: Library, stream: str, principal: str | None) -> Response:
 
 
 def _answer(hw: Library, held: Held) -> Response:
-    named = answer_headers(held)
-    if held.reading.state is not None:
-        return Response(msgspec.json.encode(held.reading.state), headers=JSON_HEADERS | named)
-    if held.reading.finished:
-        return Response(status=204, headers=named)
+    whole = settled(held)
+    if whole is not None:
+        return Response(*whole)
     waiter = hw.bridge().host.waiter()
     body = WsgiBody(BridgedBody(hw.bridge(), held, waiter), waiter, reader_gone(request.environ))
-    headers = stream_headers(held.reading.wire) | named
+    headers = stream_headers(held.reading.wire) | answer_headers(held)
     return Response(body, headers=headers, direct_passthrough=True)
 
 
 def _error(wire: Wire, error: HeadwaterError) -> Response:
-    request_id = make_request_id()
-    body = msgspec.json.encode(wire.error(error, request_id))
-    return Response(body, error.status, error_headers(error, request_id))
+    return Response(*error_answer(wire, error, make_request_id()))

@@ -1,10 +1,12 @@
-"""The heads of responses, the same whatever the host."""
+"""The heads of responses, and those that are one piece, the same whatever the host."""
 
 from __future__ import annotations
 
 import math
 import secrets
 from typing import Final
+
+import msgspec
 
 from headwater.errors import HeadwaterError
 from headwater.wires.base import Wire
@@ -35,6 +37,14 @@ def error_headers(error: HeadwaterError, request_id: str) -> dict[str, str]:
             max(1, math.ceil(error.retry_after))
         )  # whole seconds, not too few
     return headers
+
+
+def error_answer(
+    wire: Wire, error: HeadwaterError, request_id: str
+) -> tuple[bytes, int, dict[str, str]]:
+    """An error before the head, in the wire's own shape: its body, status and headers."""
+    body = msgspec.json.encode(wire.error(error, request_id))
+    return body, error.status, error_headers(error, request_id)
 
 
 def make_request_id() -> str:

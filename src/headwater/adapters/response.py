@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from headwater.adapters.asgi import deliver, disconnected
-from headwater.adapters.heads import JSON_HEADERS, error_headers, make_request_id, stream_headers
+from headwater.adapters.heads import JSON_HEADERS, error_answer, make_request_id, stream_headers
 from headwater.adapters.reading import Reading, find
 from headwater.errors import HeadwaterError
 from headwater.position import START, Position
@@ -157,5 +157,4 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 def error_response(wire: Wire, error: HeadwaterError, request_id: str) -> Response:
     """An error before the head, in the wire's own shape."""
-    body = msgspec.json.encode(wire.error(error, request_id))
-    return Response(body, error.status, error_headers(error, request_id))
+    return Response(*error_answer(wire, error, request_id))
