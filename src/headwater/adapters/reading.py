@@ -10,7 +10,8 @@ import msgspec
 from headwater.errors import ConfigurationError, RequestError
 from headwater.position import START, Position
 from headwater.runtime import Runtime, wire_named, wire_names
-from headwater.streams import Opened
+from headwater.stores.base import Record, Tail
+from headwater.streams import Hub, Opened
 from headwater.streams.finding import check_position
 from headwater.wires.base import Wire
 
@@ -57,14 +58,18 @@ async def find(
         state = (await hub.snapshot(record)).describe()
         return Reading(Opened(hub, record, None), wire, state=state)
     text = headers.get("last-event-id") or query.get("after")
-    spoken, options = record.spoken or ("", ())
-    if spoken != wire.name:
-        options = ()
     after = Position.parse(text) if text else START
     if text:
         await check_position(hub.store, record, after, tail)
+    return reading_of(hub, record, tail, wire, after)
+
+
+def reading_of(hub: Hub, record: Record, tail: Tail, wire: Wire, after: Position) -> Reading:
+    """A stream from a position that it has, as it was asked for where the wire is the same."""
+    spoken, options = record.spoken or ("", ())
+    own = options if spoken == wire.name else ()
     opened = Opened(hub, record, hub.live(record, tail))
-    return Reading(opened, wire, options, after, tail.closed and after == tail.last)
+    return Reading(opened, wire, own, after, tail.closed and after == tail.last)
 
 
 def prefers_json(accept: str) -> bool:

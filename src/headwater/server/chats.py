@@ -11,16 +11,15 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Scope
 
 from headwater.adapters.bodies import chat_label
-from headwater.adapters.response import StreamResponse
+from headwater.adapters.reading import reading_of
+from headwater.adapters.response import reading_response
 from headwater.errors import HeadwaterError, RequestError
 from headwater.position import START, Position
 from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
 from headwater.stores.base import Record, Tail
-from headwater.streams import Opened
 from headwater.streams.finding import check_position
 
 
@@ -52,15 +51,10 @@ class Chats:
         after = Position.parse(position) if position else START
         if after != START:
             await check_position(hub.store, record, after, tail)
-        if tail.closed and (position is None or after == tail.last):
+        reading = reading_of(hub, record, tail, WIRES["ui"], after)
+        if reading.finished or (tail.closed and position is None):
             return Response(status_code=204)
-        wire, (spoken, options) = WIRES["ui"], record.spoken or ("", ())
-
-        async def begin(_: Scope) -> Opened:
-            return Opened(hub, record, hub.live(record, tail))
-
-        own = options if spoken == wire.name else ()
-        return StreamResponse(begin, wire, options=own, after=after)
+        return reading_response(reading)
 
     async def stop(self, request: Request) -> Response:
         """Stop what runs in this chat: 204, also when it had ended; 404 for an unknown chat."""
