@@ -13,7 +13,7 @@ Figures = Callable[[str, str], None]
 
 #: Folders whose tests run whole servers over real sockets: `make check` leaves them to `make test`.
 _WHOLE = frozenset(
-    {"adapters", "cli", "faults", "observe", "server", "system", "testing", "upstream"}
+    {"adapters", "cli", "faults", "observe", "security", "server", "system", "testing", "upstream"}
 )
 
 
