@@ -279,6 +279,18 @@ def test_a_key_stands_for_what_was_claimed_first(make: Make) -> None:
         driver.run(store.disclaim("none", "one"))
 
 
+@every_store
+def test_what_a_key_stands_for_is_read_without_claiming_it(make: Make) -> None:
+    with driven(make) as driver:
+        store = driver.store
+        assert driver.run(store.claimed("key")) is None
+        assert driver.run(store.claim("key", "one")) == "one"
+        assert driver.run(store.claimed("key")) == "one"
+        driver.run(store.disclaim("key", "one"))
+        assert driver.run(store.claimed("key")) is None
+        assert driver.run(store.claim("key", "two")) == "two"
+
+
 # expiry
 
 
@@ -289,7 +301,9 @@ def test_what_ended_goes_after_its_ttl(make: Make) -> None:
             store.create(name, label="label")
         store.fill("running", 2)
         store.fill("ended", 2, closes=True)
+        assert store.run(store.store.claim("long", "one", 300.0)) == "one"
         assert store.run(store.store.claim("key", "one")) == "one"
+        assert store.run(store.store.claim("short", "one", 0.1)) == "one"
         assert store.list("me") == ["ended", "running"]
         assert store.tail("ended") == Tail(P2, True)
         store.run(asyncio.sleep(0.6))
@@ -300,6 +314,9 @@ def test_what_ended_goes_after_its_ttl(make: Make) -> None:
         assert store.append("ended", P2, P3) == "gone"
         assert store.list("me") == ["running"]
         assert len(store.run(store.store.labelled("label", 9))) == 1
+        assert store.run(store.store.claimed("key")) is None
+        assert store.run(store.store.claimed("short")) is None
+        assert store.run(store.store.claimed("long")) == "one"
         assert store.run(store.store.claim("key", "two")) == "two"
         assert store.append("running", P2, P3) == "ok"
 

@@ -127,11 +127,14 @@ class Store(Protocol):
     async def labelled(self, label: str, limit: int) -> Sequence[Record]:
         """The streams with this label, newest first."""
 
-    async def claim(self, key: str, value: str) -> str:
+    async def claim(self, key: str, value: str, keep_s: float | None = None) -> str:
         """Let `key` stand for `value` unless it stands for another already; what it stands for.
 
-        Kept for as long as a log that ends now.
+        Kept for `keep_s` seconds; by default for as long as a log that ends now.
         """
+
+    async def claimed(self, key: str) -> str | None:
+        """What `key` stands for, or None."""
 
     async def disclaim(self, key: str, value: str) -> None:
         """Let `key` stand for nothing, where it stands for `value`."""

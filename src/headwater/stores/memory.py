@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import secrets
 import sys
 from bisect import bisect_right
@@ -55,7 +56,8 @@ class MemoryStore:
         self._ended: OrderedDict[str, _Log] = OrderedDict()
         self._trimmed: OrderedDict[str, _Log] = OrderedDict()
         self._labels: dict[str, list[str]] = {}
-        self._claims: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._claims: dict[str, tuple[str, float]] = {}
+        self._claims_end: list[tuple[float, str]] = []  # a heap: not all are kept equally long
 
     async def open(self, on_note: OnNote) -> None:
         """There is nobody to hear from."""
@@ -134,11 +136,17 @@ class MemoryStore:
         streams = reversed(self._labels.get(label, ()))
         return [self._logs[stream].record for stream in streams][:limit]
 
-    async def claim(self, key: str, value: str) -> str:
-        now = asyncio.get_running_loop().time()
-        while self._claims and next(iter(self._claims.values()))[1] <= now:
-            self._claims.popitem(last=False)
-        return self._claims.setdefault(key, (value, now + self._ttl_s))[0]
+    async def claim(self, key: str, value: str, keep_s: float | None = None) -> str:
+        now = self._drop_claims()
+        if key not in self._claims:
+            expires = now + (self._ttl_s if keep_s is None else keep_s)
+            self._claims[key] = (value, expires)
+            heapq.heappush(self._claims_end, (expires, key))
+        return self._claims[key][0]
+
+    async def claimed(self, key: str) -> str | None:
+        self._drop_claims()
+        return self._claims.get(key, (None,))[0]
 
     async def disclaim(self, key: str, value: str) -> None:
         if key in self._claims and self._claims[key][0] == value:
@@ -168,6 +176,16 @@ class MemoryStore:
 
     async def aclose(self) -> None:
         """Nothing is held beyond memory."""
+
+    def _drop_claims(self) -> float:
+        """Drop the claims whose time is over; the time now."""
+        now = asyncio.get_running_loop().time()
+        while self._claims_end and self._claims_end[0][0] <= now:
+            expires, key = heapq.heappop(self._claims_end)
+            # Disclaimed and claimed again, the key has a later end, which is in the heap too.
+            if self._claims.get(key, ("", 0.0))[1] == expires:
+                del self._claims[key]
+        return now
 
     def _find(self, stream: str) -> _Log | None:
         self._make_room()

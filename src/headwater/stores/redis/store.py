@@ -159,9 +159,14 @@ class RedisStore:
     async def labelled(self, label: str, limit: int) -> Sequence[Record]:
         return await self._index.read(label_key(label), limit)
 
-    async def claim(self, key: str, value: str) -> str:
-        [held] = await self._client.ask(call(scripts.CLAIM, (claim_key(key),), value, self._ttl_ms))
+    async def claim(self, key: str, value: str, keep_s: float | None = None) -> str:
+        keep_ms = self._ttl_ms if keep_s is None else int(keep_s * 1000)
+        [held] = await self._client.ask(call(scripts.CLAIM, (claim_key(key),), value, keep_ms))
         return str(held, "utf-8")
+
+    async def claimed(self, key: str) -> str | None:
+        [held] = await self._client.ask(("GET", claim_key(key)))
+        return None if held is None else str(held, "utf-8")
 
     async def disclaim(self, key: str, value: str) -> None:
         await self._client.ask(call(scripts.DISCLAIM, (claim_key(key),), value))

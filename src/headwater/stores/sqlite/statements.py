@@ -133,13 +133,21 @@ def takeover(connection: sqlite3.Connection, stream: str, node: str, new_node: s
     return Tail(Position(epoch, 0), False)
 
 
-def claim(connection: sqlite3.Connection, key: str, value: str, ttl_s: float) -> str:
+def claim(connection: sqlite3.Connection, key: str, value: str, keep_s: float) -> str:
     """`Store.claim`."""
     now = time.monotonic()
     connection.execute("DELETE FROM claims WHERE key = ? AND expires <= ?", (key, now))
-    connection.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", (key, value, now + ttl_s))
+    connection.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", (key, value, now + keep_s))
     row = connection.execute("SELECT value FROM claims WHERE key = ?", (key,)).fetchone()
     return str(row[0])
+
+
+def claimed(connection: sqlite3.Connection, key: str) -> str | None:
+    """`Store.claimed`."""
+    row = connection.execute(
+        "SELECT value FROM claims WHERE key = ? AND expires > ?", (key, time.monotonic())
+    ).fetchone()
+    return None if row is None else str(row[0])
 
 
 def disclaim(connection: sqlite3.Connection, key: str, value: str) -> None:

@@ -112,8 +112,12 @@ class SqliteStore:
     async def labelled(self, label: str, limit: int) -> Sequence[Record]:
         return await self._reader.run(partial(sql.labelled, label=label, limit=limit))
 
-    async def claim(self, key: str, value: str) -> str:
-        return await self._commits.run(partial(sql.claim, key=key, value=value, ttl_s=self._ttl_s))
+    async def claim(self, key: str, value: str, keep_s: float | None = None) -> str:
+        kept = self._ttl_s if keep_s is None else keep_s
+        return await self._commits.run(partial(sql.claim, key=key, value=value, keep_s=kept))
+
+    async def claimed(self, key: str) -> str | None:
+        return await self._reader.run(partial(sql.claimed, key=key))
 
     async def disclaim(self, key: str, value: str) -> None:
         await self._commits.run(partial(sql.disclaim, key=key, value=value))
