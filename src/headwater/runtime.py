@@ -23,7 +23,7 @@ from headwater.stores.memory import MemoryStore
 from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, Stream
 from headwater.streams.ending import Told
-from headwater.streams.limits import Limits
+from headwater.streams.limits import Limits, Ticket
 from headwater.streams.recovery import Recovery, read_plan
 from headwater.transforms import Change, Transforms, made
 from headwater.upstream import Pool
@@ -127,15 +127,19 @@ class Runtime:
         told: Told | None = None,
         metadata: Mapping[str, str] | None = None,
         transform: Transforms | Change | None = None,
+        ticket: Ticket | None = None,
     ) -> Stream:
         """Begin a stream, from a provider or from a source of the user's own.
 
-        `RequestError` for what cannot be asked, `HeadwaterError` (`rate_limited`) for a principal
-        who has used what `[limits]` allows.
+        `ticket` is the leave to begin it, where the caller has one already and gives it back if
+        this fails. `RequestError` for what cannot be asked, `HeadwaterError` (`rate_limited`) for
+        a principal who has used what `[limits]` allows.
         """
         wrap = None if transform is None else partial(_transformed, transform=transform)
         source, model, route, recovery = await self._who(asked, wrap)
-        ticket = self.limits.admit(principal, asked)
+        if ticket is None:
+            ticket = self.limits.admit(principal)
+        ticket.asks(asked)
         try:
             stream = await self.hub.start(
                 source if wrap is None else wrap(source),

@@ -31,9 +31,11 @@ class Clock:
 
 def attempt(limits: Limits, principal: str | None = "ann") -> Ticket | HeadwaterError:
     try:
-        return limits.admit(principal, ASKED)
+        ticket = limits.admit(principal)
     except HeadwaterError as error:
         return error.with_traceback(None)  # whose frames would hold what the tests let go
+    ticket.asks(ASKED)
+    return ticket
 
 
 def refusal(limits: Limits, principal: str | None = "ann") -> HeadwaterError | None:
@@ -90,7 +92,7 @@ def test_a_bucket_owes_and_fills_and_never_overflows(
 
 def test_one_principal_does_not_touch_another() -> None:
     limits = Limits(LimitSettings(requests_per_minute=1, concurrent_streams=1), Clock())
-    limits.admit("ann", ASKED)
+    limits.admit("ann")
     assert refusal(limits, "ann") is not None
     assert refusal(limits, "bob") is None
     assert refusal(limits, None) is None
@@ -99,14 +101,14 @@ def test_one_principal_does_not_touch_another() -> None:
 def test_what_could_not_begin_was_not_used() -> None:
     limits = Limits(LimitSettings(requests_per_minute=1, concurrent_streams=1), Clock())
     for _ in range(3):
-        limits.admit("ann", ASKED).unused()
+        limits.admit("ann").unused()
 
 
 def test_a_refusal_costs_nothing() -> None:
     clock = Clock()
     limits = Limits(LimitSettings(requests_per_minute=60), clock)
     for _ in range(60):
-        limits.admit("ann", ASKED)
+        limits.admit("ann")
     for _ in range(100):
         assert refusal(limits) is not None
     clock.now += 1.001
@@ -123,7 +125,7 @@ def test_tokens_are_counted_at_the_end(usage: Usage | None, used: float) -> None
         clock = Clock()
         limits = Limits(LimitSettings(tokens_per_minute=60), clock)
         stream, source = await begin(make_hub(), principal="ann")
-        limits.admit("ann", ASKED).begun(stream)
+        limits.admit("ann").begun(stream)
         source.say(*(TextDelta("x") for _ in range(3)))
         assert refusal(limits) is None  # 14 are estimated so far: there is some left
         source.end(Finish("stop", usage))
@@ -144,7 +146,7 @@ def test_running_streams_count_by_their_pieces() -> None:
     async def scenario() -> None:
         limits = Limits(LimitSettings(tokens_per_minute=60), Clock())
         stream, source = await begin(make_hub(), principal="ann")
-        limits.admit("ann", ASKED).begun(stream)
+        limits.admit("ann").begun(stream)
         for _ in range(60):
             source.say(TextDelta("x"))
         assert refusal(limits) is not None
@@ -159,7 +161,7 @@ def test_a_place_is_free_when_a_stream_is_over(how: str) -> None:
     async def scenario() -> weakref.ref[object]:
         limits = Limits(LimitSettings(concurrent_streams=1), Clock())
         stream, source = await begin(make_hub(), principal="ann")
-        limits.admit("ann", ASKED).begun(stream)
+        limits.admit("ann").begun(stream)
         error = refusal(limits)
         assert error is not None
         assert (error.code, error.retry_after) == ("rate_limited", 1)
@@ -187,7 +189,7 @@ def test_a_stream_that_ended_at_once_holds_no_place() -> None:
         limits = Limits(LimitSettings(concurrent_streams=1), Clock())
         stream, source = await begin(make_hub(), principal="ann")
         source.end()
-        limits.admit("ann", ASKED).begun(stream)
+        limits.admit("ann").begun(stream)
         assert refusal(limits) is None
 
     asyncio.run(scenario())
@@ -214,5 +216,5 @@ def test_idle_principals_are_forgotten() -> None:
     limits = Limits(LimitSettings(requests_per_minute=60), clock)
     for number in range(5000):
         clock.now += 0.1
-        limits.admit(f"user-{number}", ASKED).unused()
+        limits.admit(f"user-{number}").unused()
     assert len(limits._accounts) <= 1024

@@ -1,20 +1,17 @@
-"""What is refused before a request is looked into: foreign hosts, foreign pages, huge bodies."""
+"""What is refused before a request is looked into: foreign hosts and foreign pages."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
 from starlette.requests import Request
 
 from headwater.errors import RequestError
 from headwater.settings import ServerSettings
 
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-# Far beyond any schema of a tool, far below what encoding the request again has stack for.
-_MAX_DEPTH: Final = 128
 
 
 def check_host(request: Request, settings: ServerSettings) -> None:
@@ -44,63 +41,6 @@ def check_site(request: Request, settings: ServerSettings) -> None:
     raise RequestError(
         "A page of another site may not call this server; add its origin to server.cors_origins.",
         code="forbidden",
-    )
-
-
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The body; `RequestError` when it is too large (found while reading) or breaks off."""
-    if int(request.headers.get("content-length", "0") or 0) > max_bytes:
-        raise _too_large(max_bytes)
-    body = bytearray()
-    more = True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise RequestError("The request broke off.")
-        body += message.get("body", b"")
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-        more = message.get("more_body", False)
-    return bytes(body)
-
-
-def json_object(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object, whatever its content type, since `curl -d` must work.
-
-    `RequestError` when it is not JSON, not an object, or nested deeper than a request is.
-    """
-    try:
-        value = msgspec.json.decode(body)
-    except RecursionError:
-        raise _too_deep() from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"The body is not JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise RequestError("The body must be a JSON object.")
-    # Most bodies have too few brackets to be deep; counting them costs next to nothing.
-    if body.count(b"{") + body.count(b"[") > _MAX_DEPTH and _deeper(value, _MAX_DEPTH):
-        raise _too_deep()
-    return value
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    """Whether objects and lists are nested in more levels than these."""
-    level = [value]
-    for _ in range(levels):
-        members = (each.values() if isinstance(each, dict) else each for each in level)
-        level = [inner for each in members for inner in each if isinstance(inner, (dict, list))]
-        if not level:
-            return False
-    return True
-
-
-def _too_deep() -> RequestError:
-    return RequestError(f"The body is nested too deeply: {_MAX_DEPTH} levels are the most.")
-
-
-def _too_large(max_bytes: int) -> RequestError:
-    return RequestError(
-        f"The body is larger than {max_bytes} bytes (server.max_body_bytes).", code="too_large"
     )
 
 

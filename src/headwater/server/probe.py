@@ -23,7 +23,7 @@ from headwater.adapters.response import REQUEST_ID
 from headwater.errors import RequestError, UnavailableError
 from headwater.runtime import Runtime
 from headwater.server.auth import Authenticator
-from headwater.server.guards import read_body
+from headwater.server.body import read_body
 from headwater.settings import Settings
 from headwater.sse import encode
 

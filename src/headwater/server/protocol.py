@@ -22,22 +22,31 @@ from headwater.adapters.heads import error_headers, make_request_id
 from headwater.errors import RequestError
 from headwater.wires.base import error_body
 
-# Eight times what nginx lets through by default.
+# Eight times what nginx lets through by default. The same bounds what comes between the pieces of a
+# body and after it: sizes of chunks, their extensions, trailers.
 _MAX_HEAD: Final = 64 * 1024
-_TOO_LONG: Final = "The request's head is longer than 64 KiB."
+_TOO_LONG: Final = (431, "The request's head, or what surrounds its body, is longer than 64 KiB.")
+# RFC 9112, 3.2. Two names would let a proxy check one and the guards the other.
+_HOST: Final = (400, "The request must have exactly one Host header.")
 # A request has this long to come, and a body must bring so much in each such time: slower than any
 # phone, and far above what holds a connection for as little as possible.
 _ARRIVES_S: Final = 20.0
 _LEAST_BYTES: Final = 4 * 1024
-_TOO_SLOW: Final = "The request did not come within 20 seconds."
+_TOO_SLOW: Final = (408, "The request did not come within 20 seconds.")
+# Bytes parsed at once. A pipelined request costs 3 KB from its head on, so what lies behind one
+# stays unparsed until it is answered.
+_SLICE: Final = 8 * 1024
 
 
 class StreamProtocol(HttpToolsProtocol):
     """Offers every request a sink on its transport."""
 
     _sink: TransportSink | None = None
-    _too_long = False
-    _head_size = 0  # of the head being received; -1 when none is
+    _refusal: tuple[int, str] | None = None  # why a callback stopped the parser
+    _in_head = True  # the head of a request is received, or nothing yet
+    _head_size = 0  # bytes of the request that are neither body nor its framing
+    _silent = 0  # bytes since the parser last found something: llhttp bounds no line by itself
+    _unparsed = b""  # what lies behind a pipelined request
     _arriving: asyncio.TimerHandle | None = None  # while a request is
     _received = 0  # since the timer was set
 
@@ -47,37 +56,62 @@ class StreamProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
+        self._parse_slices(self._unparsed + data if self._unparsed else data)
+
+    def _parse_slices(self, data: bytes) -> None:
+        """Parse until a request has to wait for another's answer; keep the rest."""
+        self._unparsed = b""
+        for start in range(0, len(data), _SLICE):
+            if self.transport.is_closing():
+                return
+            if self.pipeline:
+                self._unparsed = data[start:]
+                return
+            self._parse(data[start : start + _SLICE])
+
+    def _parse(self, data: bytes) -> None:
+        self._silent += len(data)
         super().data_received(data)
-        if self._head_size >= 0:  # llhttp bounds neither a line nor their number
-            self._head_size += len(data)
-            if self._head_size > _MAX_HEAD and not self.transport.is_closing():
-                self._refuse(431, _TOO_LONG)
+        if self._silent > _MAX_HEAD and not self.transport.is_closing():
+            self._refuse(*_TOO_LONG)
 
     def send_400_response(self, msg: str) -> None:
-        if self._too_long:
-            self._refuse(431, _TOO_LONG)
-        else:
-            self._refuse(400, msg)
+        self._refuse(*(self._refusal or (400, msg)))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._in_head = True
         self._head_size = 0
         if self._arriving is None:
             self._await_request()
 
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        if self._in_head:
+            super().on_header(name, value)  # trailers are for no route here
+
+    def on_body(self, body: bytes) -> None:
+        self._silent = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._silent = 0
+        self._in_head = True
         super().on_message_complete()
         if self._arriving is not None:
             self._arriving.cancel()
             self._arriving = None
 
     def on_headers_complete(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > _MAX_HEAD:
-            self._too_long = True
-            raise ValueError(_TOO_LONG)  # the parser stops, and `send_400_response` is called
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
+            self._stop(_HOST)
         super().on_headers_complete()
-        self._head_size = -1
+        self._in_head = False
         cycle = self.cycle
         extensions: Any = {DIRECT_SINK: partial(self._make_sink, cycle)}
         self.scope["extensions"] = extensions
@@ -89,8 +123,31 @@ class StreamProtocol(HttpToolsProtocol):
         if self._sink is not None and self._sink.on_ready is not None:
             self._sink.on_ready()
 
+    def _count(self, size: int) -> None:
+        self._silent = 0
+        self._head_size += size
+        if self._head_size > _MAX_HEAD:
+            self._stop(_TOO_LONG)
+
+    def _stop(self, refusal: tuple[int, str]) -> None:
+        """Stop the parser from within a callback; it calls `send_400_response`."""
+        self._refusal = refusal
+        raise ValueError(refusal[1])
+
     def _refuse(self, status: int, message: str) -> None:
-        """Answer what never became a request, and close."""
+        """Answer what never became a request, and close.
+
+        While another response is being written, or this request has one, the connection closes
+        without an answer: it would be read as a part of the other.
+        """
+        cycle: RequestResponseCycle | None = self.cycle  # in a head, of the request before
+        if cycle is not None and (
+            not cycle.response_complete
+            if self._in_head
+            else cycle.response_started or self.pipeline
+        ):
+            self.transport.close()
+            return
         error, request_id = RequestError(message), make_request_id()
         body = msgspec.json.encode(error_body(error, request_id))
         headers = {
@@ -106,8 +163,18 @@ class StreamProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.scope.pop("extensions", None)  # what leads from the scope back to here
         super().on_response_complete()
+        if self._unparsed and not self.transport.is_closing():
+            self.flow.pause_reading()
+            self.loop.call_soon(self._parse_rest)
+
+    def _parse_rest(self) -> None:
+        """Parse what came together with a request that is answered now."""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._parse_slices(self._unparsed)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._unparsed = b""
         if self._arriving is not None:
             self._arriving.cancel()
         if self.scope is not None:
@@ -120,15 +187,15 @@ class StreamProtocol(HttpToolsProtocol):
 
     def _look(self) -> None:
         """Cut what is to hold a connection and no more: a head, or a body, that comes in drops."""
-        if self._head_size < 0 and self._received >= _LEAST_BYTES:
+        answered = not self._in_head and self.cycle.response_started
+        if not self._in_head and not answered and self._received >= _LEAST_BYTES:
             self._await_request()
             return
         self._arriving = None
         if self.transport.is_closing():
             return
-        answered = self._head_size < 0 and self.cycle.response_started
         if self._received and not answered:
-            self._refuse(408, _TOO_SLOW)
+            self._refuse(*_TOO_SLOW)
         else:  # a browser's connection on the chance, or one whose body nobody waits for
             self.transport.close()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,14 +23,15 @@ from headwater.position import Position
 from headwater.runtime import WIRES, Runtime
 from headwater.server import sessions
 from headwater.server.auth import Authenticator
+from headwater.server.body import JsonBounds, json_object, read_body
 from headwater.server.chats import Chats
-from headwater.server.guards import json_object, read_body
 from headwater.server.probe import Probe
 from headwater.server.repeats import nothing_to_resume, resumed
 from headwater.server.responses import Responses
 from headwater.settings import Settings
 from headwater.streams import Opened, Stream
-from headwater.streams.claims import Claim, begun_once, label_of, reopened
+from headwater.streams.claims import Claim, begun_once, is_claimed, label_of, reopened
+from headwater.streams.limits import Ticket
 from headwater.wires.base import OnDisconnect, Wire
 from headwater.wires.requests import optional
 
@@ -39,6 +41,9 @@ _LISTED: Final = 100
 _MAX_GRACE_S: Final = 86_400.0
 # A key is a line of text.
 _MAX_SESSION_BYTES: Final = 8 * 1024
+
+# A body of which one pass takes more than a millisecond: decoding, hashing, encoding.
+_LARGE: Final = 256 * 1024
 
 #: Where a stream is begun, and in which wire.
 GENERATING: Final = (
@@ -50,6 +55,19 @@ GENERATING: Final = (
     ("/api/chat", WIRES["ui"]),
     ("/agui", WIRES["agui"]),
 )
+
+
+class Admitted(NamedTuple):
+    """A caller that may begin a stream. `at` is `time.monotonic()` when its request arrived."""
+
+    principal: str | None
+    ticket: Ticket | None
+    at: float
+
+    def unused(self) -> None:
+        """Give the leave back, unless a stream has begun with it."""
+        if self.ticket is not None:
+            self.ticket.unused()
 
 
 class Routes:
@@ -80,12 +98,32 @@ class Routes:
             Route("/metrics", self.metrics, methods=["GET"]),
         ]
 
-    async def generate(self, request: Request, wire: Wire) -> Response:
-        """A request in `wire`'s shape: the stream that it asks for, or its whole answer."""
-        asked_at = time.monotonic()
+    async def admit(self, request: Request) -> Admitted:
+        """The caller of a generating route, and its leave to begin a stream.
+
+        Called before the body is read, so that a refusal costs no more than its head. A request
+        that may join a stream is never limited: it gets no ticket, and one is taken only if it
+        begins a stream after all. `HeadwaterError` (`unauthorized`, `rate_limited`, `overloaded`)
+        for a request that may not begin one.
+        """
+        at = time.monotonic()
         principal = await self._auth.principal(request, generates=True)
-        raw = await read_body(request, self._settings.server.max_body_bytes)
+        runtime, headers = self._runtime(), request.headers
+        key = headers.get("idempotency-key")
+        joins = bool(headers.get("last-event-id")) or (
+            key is not None and await is_claimed(runtime.hub, principal, request.url.path, key)
+        )
+        if joins:
+            return Admitted(principal, None, at)
+        runtime.hub.admit()
+        return Admitted(principal, runtime.limits.admit(principal), at)
+
+    async def generate(self, request: Request, wire: Wire, admitted: Admitted) -> Response:
+        """A request in `wire`'s shape: the stream that it asks for, or its whole answer."""
+        principal, ticket, asked_at = admitted
+        raw = await read_body(request, self._settings.server.max_body_bytes, JsonBounds())
         body = json_object(raw)
+        await _let_others_run(raw)
         asked, options, whole, label = asked_by(body, wire, principal)
         whole = whole or (wire.name == "native" and prefers_json(request.headers.get("accept", "")))
         on_disconnect = _on_disconnect(request, "cancel" if whole else wire.on_disconnect)
@@ -106,10 +144,11 @@ class Routes:
                 spoken=(wire.name, options),
                 label=label,
                 stream_id=stream_id,
+                ticket=ticket,
             )
 
         async def begin(_: Scope) -> Opened:
-            return await begun_once(runtime.hub, claim, principal, generated)
+            return await begun_once(runtime.hub, claim, principal, generated, admitted.unused)
 
         return StreamResponse(begin, wire, options=options, whole=whole)
 
@@ -250,8 +289,19 @@ class Generating:
         self._wire = wire
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._routes.generate(Request(scope, receive), self._wire)
-        await response(scope, receive, send)
+        request = Request(scope, receive)
+        admitted = await self._routes.admit(request)
+        try:
+            response = await self._routes.generate(request, self._wire, admitted)
+            await response(scope, receive, send)
+        finally:
+            admitted.unused()
+
+
+async def _let_others_run(body: bytes) -> None:
+    """Give the event loop a turn between two steps that each take time in proportion to a body."""
+    if len(body) > _LARGE:
+        await asyncio.sleep(0)
 
 
 def _on_disconnect(request: Request, default: OnDisconnect) -> OnDisconnect:

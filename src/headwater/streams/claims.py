@@ -29,6 +29,12 @@ def label_of(principal: str | None, path: str, body: bytes) -> str:
     return digest.hexdigest()
 
 
+async def is_claimed(hub: Hub, principal: str | None, path: str, key: str) -> bool:
+    """Whether a request with this key has begun a stream before, whatever it asked for."""
+    await hub.open()
+    return await hub.store.claimed(_claim_key(principal, path, key)) is not None
+
+
 class Claim:
     """A key of one principal on one path, and what is asked for with it.
 
@@ -38,7 +44,7 @@ class Claim:
     def __init__(self, hub: Hub, principal: str | None, path: str, key: str, what: object) -> None:
         self._hub = hub
         self._sound = key.isprintable() and 0 < len(key) <= _LONGEST_KEY
-        self._key = label_of(principal, path, key.encode(errors="replace"))
+        self._key = _claim_key(principal, path, key)
         canonical = msgspec.json.encode(what, order="deterministic")
         self._digest = hashlib.blake2b(canonical, digest_size=16).hexdigest()
 
@@ -86,6 +92,10 @@ class Claim:
                 "The first request with this Idempotency-Key has begun nothing; ask again.",
                 retry_after=1.0,
             ) from None
+
+
+def _claim_key(principal: str | None, path: str, key: str) -> str:
+    return label_of(principal, path, key.encode(errors="replace"))
 
 
 async def begun_once(

@@ -123,7 +123,7 @@ class Hub:
         breaks off; `told` is told of its end; `metadata` is the app's, and kept with it.
         `UnavailableError` when this process is at its limit or on its way out.
         """
-        self._admit()
+        self.admit()
         if self._keeper is None:
             await self.open()
         record = Record(
@@ -336,7 +336,8 @@ class Hub:
             return structs.replace(limits, first_token_s=limits.total_s)
         return limits if timed == "always" else None
 
-    def _admit(self) -> None:
+    def admit(self) -> None:
+        """`UnavailableError` (`overloaded`) when no stream can begin in this process now."""
         if self.draining:
             raise UnavailableError(
                 "overloaded", "The server is stopping; ask again.", retry_after=_OVERLOAD_RETRY_S

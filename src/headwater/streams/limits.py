@@ -67,13 +67,14 @@ class _Account:
 
 
 class Ticket:
-    """The leave to run one stream: told when it runs, or that it does not."""
+    """The leave to run one stream, counted from its first moment until it is settled."""
 
-    def __init__(self, account: _Account, clock: Callable[[], float], tokens: float) -> None:
+    def __init__(self, account: _Account, clock: Callable[[], float]) -> None:
         self._account = account
         self._clock = clock
-        self._input = tokens
+        self._input = 0.0
         self._stream: Stream | None = None
+        self._settled = False
         account.running.add(self)
 
     @property
@@ -81,8 +82,14 @@ class Ticket:
         """What the stream has used so far, as far as can be told: a piece is about a token."""
         return self._input + (0 if self._stream is None else self._stream.feed.position.seq)
 
+    def asks(self, asked: object) -> None:
+        """Count the input of a request that a provider has not counted yet."""
+        if self._account.tokens is not None and isinstance(asked, GenerationRequest):
+            self._input = _characters(asked.messages) / _CHARACTERS
+
     def begun(self, stream: Stream) -> None:
-        """It runs; its tokens are counted when it ends."""
+        """The stream runs; its tokens are counted when it ends."""
+        self._settled = True
         self._stream = stream
         if stream.feed.ended:
             self._ended()
@@ -90,7 +97,10 @@ class Ticket:
             stream.on_over = self._ended
 
     def unused(self) -> None:
-        """It could not begin: nothing was used."""
+        """Give back what was counted, unless a stream has begun or it was given back before."""
+        if self._settled:
+            return
+        self._settled = True
         self._account.running.discard(self)
         if self._account.requests is not None:
             self._account.requests.draw(-1, self._clock())
@@ -130,8 +140,14 @@ class Limits:
             return asked
         return structs.replace(asked, options={**asked.options, "max_tokens": most})
 
-    def admit(self, principal: str | None, asked: object) -> Ticket:
-        """Leave to begin a stream that answers `asked`; `HeadwaterError` (`rate_limited`) else."""
+    @property
+    def limited(self) -> bool:
+        """Whether a principal can be refused at all."""
+        rates = (self._settings.requests_per_minute, self._settings.tokens_per_minute)
+        return any(limit is not None for limit in (*rates, self._settings.concurrent_streams))
+
+    def admit(self, principal: str | None) -> Ticket:
+        """Leave to begin a stream; `HeadwaterError` (`rate_limited`) when a limit is reached."""
         now = self._clock()
         account = self._account(principal, now)
         self._check_streams(account)
@@ -141,10 +157,7 @@ class Limits:
             if wait:
                 raise _limited("requests_per_minute", self._settings.requests_per_minute, wait)
             account.requests.draw(1, now)
-        tokens = 0.0
-        if account.tokens is not None and isinstance(asked, GenerationRequest):
-            tokens = _characters(asked.messages) / _CHARACTERS
-        return Ticket(account, self._clock, tokens)
+        return Ticket(account, self._clock)
 
     def _check_streams(self, account: _Account) -> None:
         most = self._settings.concurrent_streams
