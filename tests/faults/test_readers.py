@@ -195,6 +195,10 @@ DRIPS: dict[str, tuple[bytes, bytes]] = {
         b"1\r\n \r\n",
     ),
     "nothing": (b"", b""),
+    "a body without end after its answer": (
+        b"POST /none HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"1000\r\n%b\r\n" % (b"a" * 4096),
+    ),
 }
 #: The server's deadline is 20 s, looked at again in the middle of a body.
 DRIP_S = 45.0
@@ -210,6 +214,8 @@ def dripping(w: World, count: int) -> Iterator[dict[str, list[socket.socket]]]:
             for _ in range(count):
                 sock = stack.enter_context(socket.create_connection(("127.0.0.1", w.port)))
                 sock.sendall(begin)
+                if "answer" in kind:
+                    assert sock.recv(65536).startswith(b"HTTP/1.1 404 ")
                 drips[kind].append(sock)
         yield drips
 

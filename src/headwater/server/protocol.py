@@ -44,8 +44,8 @@ class StreamProtocol(HttpToolsProtocol):
     _sink: TransportSink | None = None
     _refusal: tuple[int, str] | None = None  # why a callback stopped the parser
     _in_head = True  # the head of a request is received, or nothing yet
-    _head_size = 0  # bytes of the request that are neither body nor its framing
-    _silent = 0  # bytes since the parser last found something: llhttp bounds no line by itself
+    _piece = 0  # bytes that are being parsed
+    _barren = 0  # bytes since the last of a body: llhttp bounds no line by itself
     _unparsed = b""  # what lies behind a pipelined request
     _arriving: asyncio.TimerHandle | None = None  # while a request is
     _received = 0  # since the timer was set
@@ -70,9 +70,10 @@ class StreamProtocol(HttpToolsProtocol):
             self._parse(data[start : start + _SLICE])
 
     def _parse(self, data: bytes) -> None:
-        self._silent += len(data)
+        self._piece = len(data)
+        self._barren += len(data)
         super().data_received(data)
-        if self._silent > _MAX_HEAD and not self.transport.is_closing():
+        if self._barren > _MAX_HEAD and not self.transport.is_closing():
             self._refuse(*_TOO_LONG)
 
     def send_400_response(self, msg: str) -> None:
@@ -81,25 +82,20 @@ class StreamProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
-        self._head_size = 0
+        self._barren = self._piece
         if self._arriving is None:
             self._await_request()
 
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
         if self._in_head:
             super().on_header(name, value)  # trailers are for no route here
 
     def on_body(self, body: bytes) -> None:
-        self._silent = 0
+        self._barren = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._silent = 0
+        self._barren = 0
         self._in_head = True
         super().on_message_complete()
         if self._arriving is not None:
@@ -107,6 +103,9 @@ class StreamProtocol(HttpToolsProtocol):
             self._arriving = None
 
     def on_headers_complete(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > _MAX_HEAD:
+            self._stop(_TOO_LONG)
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
             self._stop(_HOST)
@@ -122,12 +121,6 @@ class StreamProtocol(HttpToolsProtocol):
         super().resume_writing()
         if self._sink is not None and self._sink.on_ready is not None:
             self._sink.on_ready()
-
-    def _count(self, size: int) -> None:
-        self._silent = 0
-        self._head_size += size
-        if self._head_size > _MAX_HEAD:
-            self._stop(_TOO_LONG)
 
     def _stop(self, refusal: tuple[int, str]) -> None:
         """Stop the parser from within a callback; it calls `send_400_response`."""
