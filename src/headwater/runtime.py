@@ -25,6 +25,7 @@ from headwater.streams import Hub, Stream
 from headwater.streams.ending import Told
 from headwater.streams.limits import Limits, Ticket
 from headwater.streams.recovery import Recovery, read_plan
+from headwater.streams.turns import Turns
 from headwater.transforms import Change, Transforms, made
 from headwater.upstream import Pool
 from headwater.wires.agui import WIRE as AGUI
@@ -113,6 +114,7 @@ class Runtime:
         self.store = store_opener(settings)()
         self.hub = Hub(settings, self.store, self._recover, observer, on_end)
         self.limits = Limits(settings.limits)
+        self.turns = Turns()
 
     async def generate(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -110,7 +109,9 @@ def test_a_body_among_pipelined_requests_arrives_whole(server: Served) -> None:
     body = b'{"key": "%b"}' % (b"k" * 7000)
     post = b"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", server.port), BOUND_S) as sock:
-        sock.sendall(GET + (post + body) * 3 + GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        sock.sendall(
+            GET + (post + body) * 3 + GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        )
         got = b"".join(iter(lambda: sock.recv(65536), b""))
     assert got.count(b"HTTP/1.1 200 ") == 2
     assert got.count(b"HTTP/1.1 401 ") == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -41,9 +40,6 @@ _LISTED: Final = 100
 _MAX_GRACE_S: Final = 86_400.0
 # A key is a line of text.
 _MAX_SESSION_BYTES: Final = 8 * 1024
-
-# A body of which one pass takes more than a millisecond: decoding, hashing, encoding.
-_LARGE: Final = 256 * 1024
 
 #: Where a stream is begun, and in which wire.
 GENERATING: Final = (
@@ -122,18 +118,21 @@ class Routes:
         """A request in `wire`'s shape: the stream that it asks for, or its whole answer."""
         principal, ticket, asked_at = admitted
         raw = await read_body(request, self._settings.server.max_body_bytes, JsonBounds())
+        runtime, path = self._runtime(), request.url.path
+        await runtime.turns.take(len(raw))
         body = json_object(raw)
-        await _let_others_run(raw)
+        await runtime.turns.take(len(raw))
         asked, options, whole, label = asked_by(body, wire, principal)
         whole = whole or (wire.name == "native" and prefers_json(request.headers.get("accept", "")))
         on_disconnect = _on_disconnect(request, "cancel" if whole else wire.on_disconnect)
-        runtime, path = self._runtime(), request.url.path
         label = label or label_of(principal, path, raw)
         position = request.headers.get("last-event-id")
         if position and not whole:
             return await _resume(runtime, wire, options, label, principal, position)
         key = request.headers.get("idempotency-key")
+        await runtime.turns.take(len(raw))
         claim = None if key is None else Claim(runtime.hub, principal, path, key, body)
+        await runtime.turns.take(len(raw))
 
         async def generated(stream_id: str) -> Stream:
             return await runtime.generate(
@@ -296,12 +295,6 @@ class Generating:
             await response(scope, receive, send)
         finally:
             admitted.unused()
-
-
-async def _let_others_run(body: bytes) -> None:
-    """Give the event loop a turn between two steps that each take time in proportion to a body."""
-    if len(body) > _LARGE:
-        await asyncio.sleep(0)
 
 
 def _on_disconnect(request: Request, default: OnDisconnect) -> OnDisconnect:
