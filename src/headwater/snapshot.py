@@ -12,6 +12,10 @@ from headwater.position import START, Position
 Status = Literal["running", "done", "cancelled", "failed"]
 
 
+#: A kind of text, or the call whose arguments come.
+_Run = type[ev.TextDelta] | type[ev.ReasoningDelta] | type[ev.RefusalDelta] | str
+
+
 class ToolCall(msgspec.Struct):
     """A call as far as it has come; `arguments` is raw JSON."""
 
@@ -45,7 +49,6 @@ class Snapshot:
         self.created = 0
         self.status: Status = "running"
         self.reason: ev.FinishReason | None = None
-        self.tool_calls: list[ToolCall] = []
         self.usage: ev.Usage | None = None
         self.timing: ev.Timing | None = None
         self.error: Failure | None = None
@@ -53,23 +56,46 @@ class Snapshot:
         self.repairs: list[dict[str, str]] = []
         #: Of the log, in bytes.
         self.size = 0
-        #: All between the first event and the terminal one, for wires that say it in order.
-        self.events: list[ev.Event] = []
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._refusal: list[str] = []
+        #: Deltas that are part of the one before them in `events`.
+        self.merged = 0
+        self._events: list[ev.Event] = []
+        # The delta that is being put together: what its events have in common, and their texts.
+        self._run: _Run | None = None
+        self._pieces: list[str] = []
+
+    @property
+    def events(self) -> list[ev.Event]:
+        """All between the first event and the terminal one, adjacent deltas of one kind as one.
+
+        A whole answer of 100,000 tokens then costs a wire no more than one of a few.
+        """
+        self._end_run()
+        return self._events
 
     @property
     def text(self) -> str:
-        return "".join(self._text)
+        return "".join(event.text for event in self.events if isinstance(event, ev.TextDelta))
 
     @property
     def reasoning(self) -> str:
-        return "".join(self._reasoning)
+        return "".join(event.text for event in self.events if isinstance(event, ev.ReasoningDelta))
 
     @property
     def refusal(self) -> str:
-        return "".join(self._refusal)
+        return "".join(event.text for event in self.events if isinstance(event, ev.RefusalDelta))
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        calls: list[tuple[ev.ToolCallStart, list[str]]] = []
+        latest: dict[str, list[str]] = {}
+        for event in self.events:
+            if isinstance(event, ev.ToolCallStart):
+                pieces: list[str] = []
+                latest[event.call] = pieces
+                calls.append((event, pieces))
+            elif isinstance(event, ev.ToolCallDelta) and event.call in latest:
+                latest[event.call].append(event.arguments)
+        return [ToolCall(start.call, start.name, "".join(pieces)) for start, pieces in calls]
 
     def know(
         self,
@@ -104,12 +130,6 @@ class Snapshot:
             "position": str(self.position),
         }
 
-    def _argue(self, call: str, arguments: str) -> None:
-        for tool_call in reversed(self.tool_calls):
-            if tool_call.call == call:
-                tool_call.arguments += arguments
-                return
-
     def _end(self, usage: ev.Usage | None, timing: ev.Timing | None) -> None:
         self.usage, self.timing = usage, timing
         if timing is not None and timing.route:
@@ -118,19 +138,13 @@ class Snapshot:
     def add(self, event: ev.Event, position: Position) -> None:
         """Take in the next event of the log, which stands at `position`."""
         self.position = position
-        if not isinstance(event, ev.StreamStart | ev.Terminal):
-            self.events.append(event)
         match event:
-            case ev.TextDelta(text):
-                self._text.append(text)
-            case ev.ReasoningDelta(text):
-                self._reasoning.append(text)
-            case ev.RefusalDelta(text):
-                self._refusal.append(text)
-            case ev.ToolCallStart(call, name):
-                self.tool_calls.append(ToolCall(call, name))
+            case ev.TextDelta(text) | ev.ReasoningDelta(text) | ev.RefusalDelta(text):
+                self._gather(type(event), text)
+                return
             case ev.ToolCallDelta(call, arguments):
-                self._argue(call, arguments)
+                self._gather(call, arguments)
+                return
             case ev.StreamRepair(reason, from_):
                 self.repairs.append({"reason": reason, "from": from_})
             case ev.StreamStart(stream, model, created):
@@ -143,3 +157,20 @@ class Snapshot:
                 self.status = "failed"
                 self.error = Failure(code, message, retryable)
                 self._end(usage, timing)
+        if not isinstance(event, ev.StreamStart | ev.Terminal):
+            self.events.append(event)
+
+    def _gather(self, run: _Run, text: str) -> None:
+        if run == self._run:
+            self.merged += 1
+        else:
+            self._end_run()
+            self._run = run
+        self._pieces.append(text)
+
+    def _end_run(self) -> None:
+        run, text = self._run, "".join(self._pieces)
+        if run is not None:
+            event = ev.ToolCallDelta(run, text) if isinstance(run, str) else run(text)
+            self._events.append(event)
+            self._run, self._pieces = None, []

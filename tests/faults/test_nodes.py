@@ -146,6 +146,7 @@ def test_fault_50_out_of_descriptors(tmp_path: Path) -> None:
             for _ in range(100)
         ]
         wait_for(lambda: descriptors(pid) >= 62, BOUND_S, "every descriptor is taken")
+        w.served.line(r"\d+ of 64 file descriptors are taken.*LimitNOFILE=")
         used, began = cpu_s(pid), time.monotonic()
         gate.set()
         assert [outcome("native", reader.rest()) for reader in running] == ["stop"] * 5

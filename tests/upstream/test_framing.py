@@ -411,3 +411,37 @@ def test_redirects_are_not_followed(loop: str, status: int) -> None:
             assert len(server.peers) == 1
 
     run(loop, main)
+
+
+@every_loop
+def test_a_compressed_body_is_decoded_in_bounded_steps(loop: str) -> None:
+    """At most 64 KiB a turn of the loop, however much one read of the socket holds."""
+    data = gzip.compress(bytes(range(256)) * 40_000, 9)
+
+    class Turns(Counter):
+        turn = 0
+        sizes: dict[int, int]
+
+        def on_data(self, data: bytes) -> None:
+            self.sizes[self.turn] = self.sizes.get(self.turn, 0) + len(data)
+            super().on_data(data)
+
+    async def main() -> None:
+        async def packed(peer: Peer) -> None:
+            for _ in range(2):  # the connection is kept
+                await peer.request()
+                await peer.say(answer(data, b"Content-Encoding: gzip"))
+
+        async with serve(packed) as server, pooled() as pool:
+            for _ in range(2):
+                got = Turns()
+                got.sizes = {}
+                pool.send(post(server.url), got)
+                while not got.ends:
+                    got.turn += 1
+                    await asyncio.sleep(0)
+                assert got.ends == [None]
+                assert got.size == 256 * 40_000
+                assert max(got.sizes.values()) <= 64 * 1024
+
+    run(loop, main)

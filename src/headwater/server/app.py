@@ -120,6 +120,8 @@ class App:
                 headers = message["headers"] = list(message.get("headers", ()))
                 if not any(name == b"x-request-id" for name, _ in headers):
                     headers.append((b"x-request-id", request_id.encode()))
+                if not any(name == b"x-content-type-options" for name, _ in headers):
+                    headers.append((b"x-content-type-options", b"nosniff"))
                 if path == "/v1/messages":  # Anthropic's SDKs look for it there
                     headers.append((b"request-id", request_id.encode()))
             await send(message)

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from headwater.errors import HeadwaterError
 from headwater.observe import shared_metrics
 from headwater.runtime import Runtime
+from headwater.server.descriptors import Descriptors
 from headwater.server.protocol import StreamProtocol
 from headwater.server.supervisor import Supervisor
 from headwater.settings import Settings
@@ -77,6 +78,8 @@ def _work(
         access_log=False,
         log_level="warning",
         server_header=False,
+        callback_notify=Descriptors().check,
+        timeout_notify=1,
         proxy_headers=False,  # what they claim is for `auth` to see, not to be believed
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.server.drain_s + _LAST_BYTES_S) + 1,

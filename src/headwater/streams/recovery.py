@@ -130,7 +130,7 @@ def said_of(snapshot: Snapshot) -> Said | None:
         pieces += 1
     if snapshot.reasoning and not snapshot.text:
         return None
-    return Said(snapshot.text, snapshot.reasoning, pieces)
+    return Said(snapshot.text, snapshot.reasoning, pieces + snapshot.merged)
 
 
 #: Who goes on with a stream, and what it does without readers, by its record and its plan.

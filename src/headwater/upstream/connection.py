@@ -18,6 +18,9 @@ from headwater.upstream.exchange import Exchange
 _MAX_HEAD: Final = 64 * 1024
 # A compressed response may not grow without bound: as much as a whole stream may be.
 _MAX_DECODED: Final = 64 * 1024 * 1024
+# Decoded bytes a turn of the event loop: a few kilobytes of a compressed answer may hold megabytes,
+# and parsing so much takes as long as what one read of an uncompressed answer brings.
+_STEP: Final = 64 * 1024
 # How long the end of a response that nobody reads any more may take before its connection goes.
 _LINGER_S: Final = 1.0
 
@@ -27,6 +30,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_barren",
+        "_broken",
         "_complete",
         "_exchange",
         "_head_size",
@@ -63,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._barren = 0  # bytes since the last that were body: llhttp bounds no line by itself
         self._status = 0
         self._complete = False
+        self._broken: UpstreamError | None = None  # what makes the rest unreadable
         self._keep = False
         self._inflate: _Inflater | None = None
 
@@ -104,31 +109,52 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         exchange.answered = True
-        error = None
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as refused:
-            error = _invalid(refused)
+            self._broken = _invalid(refused)
         if self._pieces:
             self._barren = 0
             body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
             self._pieces.clear()
             if self._inflate is not None:
-                try:
-                    body = self._inflate(body)
-                except UpstreamError as broken:
-                    self._fail(broken)
-                    return
+                self._inflate.feed(body)
+                self._decode()
+                return
             if not exchange.over:
                 exchange.receiver.on_data(body)
         else:
             self._barren += len(data)
             if self._barren > _MAX_HEAD:
-                error = error or _too_long()
+                self._broken = self._broken or _too_long()
+        if self._complete or self._broken is not None:  # most reads cost no further call
+            self._conclude()
+
+    def _decode(self) -> None:
+        """Deliver what one step of decoding gives; further steps follow in further turns."""
+        exchange, inflate, transport = self._exchange, self._inflate, self._transport
+        if exchange is None or inflate is None or transport is None:
+            return
+        try:
+            body = inflate.step()
+        except UpstreamError as broken:
+            self._fail(broken)
+            return
+        if body and not exchange.over:
+            exchange.receiver.on_data(body)
+        if not inflate.pending:
+            transport.resume_reading()
+            self._conclude()
+        elif self.usable:  # the receiver may have released the connection
+            transport.pause_reading()
+            self._loop.call_soon(self._decode)
+
+    def _conclude(self) -> None:
+        """End the exchange if its response is whole or unreadable."""
         if self._complete:
-            self._finish(keep=error is None)
-        elif error is not None:
-            self._fail(error)
+            self._finish(keep=self._broken is None)
+        elif self._broken is not None:
+            self._fail(self._broken)
 
     def eof_received(self) -> bool:
         return False
@@ -223,31 +249,35 @@ def _truncated() -> UpstreamError:
 
 
 class _Inflater:
-    """Decodes gzip, its further members included, or zlib, as it comes.
-
-    `UpstreamError` for what is not so, and beyond the bound.
-    """
+    """Decodes gzip, its further members included, or zlib, as it comes and in bounded steps."""
 
     def __init__(self) -> None:
         self._decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: told by the header
+        self._encoded = b""
         self._produced = 0
+        self.pending = False  # another step may decode more
         self.complete = True  # nothing has begun that has not ended
 
-    def __call__(self, data: bytes) -> bytes:
-        pieces: list[bytes] = []
-        while data:
-            if self._decompressor.eof:
-                self._decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
-            try:
-                decoded = self._decompressor.decompress(data, _MAX_DECODED - self._produced + 1)
-            except zlib.error as error:
-                raise UpstreamError(
-                    "upstream_error", "The upstream's compression is broken."
-                ) from error
-            self._produced += len(decoded)
-            if self._produced > _MAX_DECODED:
-                raise UpstreamError("upstream_error", "The upstream's answer has no end.")
-            pieces.append(decoded)
-            data = self._decompressor.unused_data
+    def feed(self, data: bytes) -> None:
+        """Keep `data` for the next steps."""
+        self._encoded += data
+        self.pending = True
+
+    def step(self) -> bytes:
+        """At most `_STEP` decoded bytes; `UpstreamError` when there is no decoding or no end."""
+        if self._decompressor.eof and self._encoded:
+            self._decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        try:
+            decoded = self._decompressor.decompress(self._encoded, _STEP)
+        except zlib.error as error:
+            raise UpstreamError(
+                "upstream_error", "The upstream's compression is broken."
+            ) from error
+        self._produced += len(decoded)
+        if self._produced > _MAX_DECODED:
+            raise UpstreamError("upstream_error", "The upstream's answer has no end.")
+        self._encoded = self._decompressor.unconsumed_tail or self._decompressor.unused_data
         self.complete = self._decompressor.eof
-        return b"".join(pieces)
+        # A full step may have left output inside the decompressor, with no input left outside.
+        self.pending = bool(self._encoded) or len(decoded) == _STEP
+        return decoded

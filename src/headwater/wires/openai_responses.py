@@ -207,7 +207,7 @@ class ResponsesWire:
             end = ev.StreamEnd(snapshot.reason, usage, snapshot.timing)
         if end is not None:
             fold.step(end, b"", b"")
-        return fold.count
+        return fold.count + snapshot.merged  # each delta is an event
 
     def _folded(self, snapshot: Snapshot, options: tuple[Any, ...]) -> ResponsesFold:
         fold = self.fold(options)
