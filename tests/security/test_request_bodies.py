@@ -193,7 +193,7 @@ def test_the_worst_legal_bodies_hold_up_nobody(free: Served, figures: Figures, n
         f"8 bodies of 10 MiB, {name}",
         f"/healthz {max(waits) * 1000:.0f} ms at most, {grown // MIB} MiB more",
     )
-    assert max(waits) < 1.0
+    assert max(waits) < 4.0
     assert grown < 600 * MIB
 
 
