@@ -74,6 +74,7 @@ class Headwater:
         host: str | None = None,
         port: int | None = None,
         workers: int | None = None,
+        anonymous: bool | None = None,
         owner: Owner | None = None,
         on_end: OnEnd | None = None,
         signals: bool = False,
@@ -84,6 +85,7 @@ class Headwater:
             "server.port": port,
             "server.workers": workers,
             "store.url": store,
+            "auth.anonymous": anonymous,
         }
         # Read again when a server of ours is told that its keys have changed.
         self._load = partial(load, flags, config=Path(config) if config else None)
@@ -94,6 +96,8 @@ class Headwater:
         self._runtimes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = (
             weakref.WeakKeyDictionary()
         )
+        #: While `serve` runs without keys: what callers send that are not this process's user.
+        self.token: str | None = None
         self._pid = os.getpid()
         self._metered = False  # whether somebody may ask for /metrics
         self._bridge: tuple[int, Bridge] | None = None
@@ -148,6 +152,7 @@ class Headwater:
         store_opener(self.settings)
         logs.configure(self.settings.server.log_format, self.settings.server.log_level)
         auth = self._auth(served=True)
+        self.token = auth.token
         renew = partial(self._renew, auth) if self.settings.auth.keys else None
         serve(self._app(auth), self.settings, self.runtime, on_ready=on_ready, renew=renew)
 
@@ -305,18 +310,31 @@ class Headwater:
 
     def _auth(self, *, served: bool) -> Authenticator:
         from headwater.server.auth import Authenticator
+        from headwater.server.proxies import TrustedProxies
+        from headwater.server.sessions import Sessions
 
-        return Authenticator(self.settings.auth, owner=self.owner, served=served)
+        return Authenticator(
+            self.settings.auth,
+            owner=self.owner,
+            served=served,
+            sessions=Sessions(lambda: self.runtime().hub),
+            proxies=TrustedProxies(self.settings.server.trusted_proxies),
+        )
 
     def _renew(self, auth: Authenticator) -> frozenset[str]:
         """Read the keys again; who is no caller any more. A mistake changes nothing."""
         try:
             settings = self._load()
             check_exposure(settings)
-            return auth.renew(settings.auth)
+            gone = auth.renew(settings.auth)
         except ConfigurationError as error:
             log.error("the keys stay as they were: %s", error.message)  # noqa: TRY400 - one line
             return frozenset()
+        # Runtimes to come, of workers that are started again, are made of these settings.
+        self.settings = structs.replace(self.settings, auth=settings.auth)
+        for runtime in self._runtimes.values():
+            runtime.rights.renew(settings.auth.keys)
+        return gone
 
 
 async def _refuse(error: RequestError, _: Scope) -> NoReturn:

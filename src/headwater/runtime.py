@@ -17,6 +17,7 @@ from headwater.models import Models
 from headwater.observe import Observer
 from headwater.providers.base import Source
 from headwater.providers.transformed import Transformed
+from headwater.rights import Rights
 from headwater.settings import Settings
 from headwater.stores.base import Record, Store
 from headwater.stores.memory import MemoryStore
@@ -113,7 +114,8 @@ class Runtime:
         self.models = Models(settings, self.pool, environ)
         self.store = store_opener(settings)()
         self.hub = Hub(settings, self.store, self._recover, observer, on_end)
-        self.limits = Limits(settings.limits)
+        self.rights = Rights(settings)
+        self.limits = Limits(self.rights.limits)
         self.turns = Turns()
 
     async def generate(
@@ -138,7 +140,7 @@ class Runtime:
         a principal who has used what `[limits]` allows.
         """
         wrap = None if transform is None else partial(_transformed, transform=transform)
-        source, model, route, recovery = await self._who(asked, wrap)
+        source, model, route, recovery = await self._who(asked, wrap, principal)
         if ticket is None:
             ticket = self.limits.admit(principal)
         ticket.asks(asked)
@@ -166,13 +168,21 @@ class Runtime:
         return stream
 
     async def _who(
-        self, asked: GenerationRequest | Source, wrap: Callable[[Source], Source] | None
+        self,
+        asked: GenerationRequest | Source,
+        wrap: Callable[[Source], Source] | None,
+        principal: str | None,
     ) -> tuple[Source, str, str | None, Recovery | None]:
         """Who generates, by which model and route, and who goes on when that breaks off."""
         if not isinstance(asked, GenerationRequest):
             return asked, OWN_MODEL, None, None
-        asked = self.limits.capped(asked)
+        asked = self.limits.capped(principal, asked)
+        if (
+            asked.model is not None
+        ):  # before it is looked for: what may not be asked for is not there
+            self.rights.check_model(principal, asked.model)
         choice = await self.models.resolve(asked.model)
+        self.rights.check_model(principal, choice.name)
         return choice.source(asked), choice.name, choice.route, choice.recovery(asked, wrap)
 
     async def _recover(self, record: Record, plan: bytes) -> tuple[Recovery, OnDisconnect]:

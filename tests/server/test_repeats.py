@@ -272,16 +272,15 @@ def test_what_is_no_key_is_refused(keyed: World, body: dict[str, Any]) -> None:
 def test_a_cookie_that_was_touched_is_worth_nothing(keyed: World) -> None:
     cookie = sign_in(keyed, KEY).headers["set-cookie"].partition(";")[0]
     name, _, value = cookie.partition("=")
-    who, expires, signature = value.split(".")
     forged = [
-        f"{who}.{int(expires) + 1}.{signature}",
-        f"{who}x.{expires}.{signature}",
-        f"{who}.{expires}.{'0' * 64}",
-        f"{who}.{expires}",
-        f"{who}.{expires}.{signature}.x",
-        f".{expires}.{signature}",
-        f"{who}.٣.{signature}",
-        "é",
+        value[:-1] + ("A" if value[-1] != "A" else "B"),
+        value[:-1],
+        value + "A",
+        value.swapcase(),
+        "A" * 43,
+        "",
+        f"web.9999999999.{'0' * 64}",
+        "é" * 43,
     ]
     for value in forged:
         header = {"Cookie": f"{name}={value}".encode().decode("latin-1")}

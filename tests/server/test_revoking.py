@@ -19,10 +19,10 @@ KEYS = {"ANN": "key-of-ann", "BOB": "key-of-bob"}
 ANN = {"Authorization": f"Bearer {KEYS['ANN']}"}
 BOB = {"Authorization": f"Bearer {KEYS['BOB']}"}
 HELD = Answer([chunk({"content": "abc"}), STALL])
-BOTH = '[auth.keys]\nann = "env:ANN"\nbob = "env:BOB"\n'
+BOTH = '[auth.keys]\nann = "env:ANN"\nbob = { key = "env:BOB", admin = true }\n'
 CONFIGS = {
-    "gone": '[auth.keys]\nbob = "env:BOB"\n',
-    "changed": f'[auth.keys]\nann = "sha256:{"0" * 64}"\nbob = "env:BOB"\n',
+    "gone": '[auth.keys]\nbob = { key = "env:BOB", admin = true }\n',
+    "changed": f'[auth.keys]\nann = "sha256:{"0" * 64}"\nbob = {{ key = "env:BOB", admin = true }}\n',
 }
 
 

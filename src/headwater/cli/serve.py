@@ -14,6 +14,7 @@ import click
 @click.option("--port", type=int, help="Port to listen on (8000); 0 takes any free one.")
 @click.option("--workers", type=int, metavar="N", help="Processes (1); more want a shared store.")
 @click.option("--store", metavar="URL", help="memory://, sqlite:///FILE or redis://HOST/0.")
+@click.option("--no-auth", is_flag=True, help="Answer everyone who reaches it: see below.")
 @click.option("--upstream", metavar="URL", help="An OpenAI-compatible base URL, /v1 included.")
 def command(
     config: Path | None,
@@ -21,14 +22,27 @@ def command(
     port: int | None,
     workers: int | None,
     store: str | None,
+    no_auth: bool,
     upstream: str | None,
 ) -> None:
-    """Serve streams over HTTP until SIGTERM or Ctrl-C, then let running ones finish."""
+    """Serve streams over HTTP until SIGTERM or Ctrl-C, then let running ones finish.
+
+    Without [auth.keys] it answers the user who started it, on this machine, and asks everyone else
+    for the token in the page's URL. With --no-auth it asks nobody: other users of this machine, and
+    whoever a proxy or a tunnel lets through, spend your providers' keys, and read, list and stop
+    all streams.
+    """
     from headwater.api import Headwater
     from headwater.errors import HeadwaterError
 
     headwater = Headwater(
-        config=config, host=host, port=port, workers=workers, store=store, upstream=upstream
+        config=config,
+        host=host,
+        port=port,
+        workers=workers,
+        store=store,
+        anonymous=no_auth or None,
+        upstream=upstream,
     )
     telling: list[asyncio.Task[None]] = []
 
@@ -43,6 +57,8 @@ def command(
     def on_ready(url: str) -> None:
         # At once: the upstream that is asked for its models may be slow, or not there yet.
         click.echo(f"Headwater is listening on {url}")
+        if headwater.token is not None:
+            click.echo(f"Page: {url}/?token={headwater.token}")
         telling.append(asyncio.ensure_future(tell_model()))
 
     headwater.serve(on_ready=on_ready)

@@ -26,6 +26,7 @@ from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.guards import check_host, check_site
 from headwater.server.routes import GENERATING, Routes
+from headwater.server.signing import SignIn
 from headwater.settings import Settings
 from headwater.wires.base import Wire
 
@@ -55,10 +56,9 @@ _ALLOWED: Final = ["Last-Event-ID", "Idempotency-Key", "Headwater-On-Disconnect"
 def create_app(settings: Settings, runtime: Callable[[], Runtime], auth: Authenticator) -> ASGIApp:
     """The application, for whomever `auth` lets call."""
     plugins.check()
-    routes = Routes(settings, runtime, auth).routes()
-    app: ASGIApp = App(
-        Router([*routes, *_page()], redirect_slashes=False), settings, guarded=auth.guarded
-    )
+    sign_in = SignIn(auth)
+    routes = [*Routes(settings, runtime, auth).routes(), *sign_in.routes(), *_page(sign_in)]
+    app: ASGIApp = App(Router(routes, redirect_slashes=False), settings, guarded=auth.guarded)
     if settings.server.cors_origins:
         app = _Cors(
             app,
@@ -139,7 +139,7 @@ class App:
         if self._guarded:
             check_host(request, self._settings.server)
         if path not in OPEN and not path.startswith("/assets/"):
-            check_site(request, self._settings.server)
+            check_site(request, self._settings.server, guarded=self._guarded)
 
 
 def _path(scope: Scope) -> str:
@@ -194,7 +194,7 @@ async def _no_lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-def _page() -> list[Route | Mount]:
+def _page(sign_in: SignIn) -> list[Route | Mount]:
     def file(name: str) -> Callable[[Request], Response]:
         def serve(request: Request) -> Response:
             return FileResponse(PLAYGROUND / name, headers=_PAGE_HEADERS)
@@ -202,7 +202,7 @@ def _page() -> list[Route | Mount]:
         return serve
 
     return [
-        Route("/", file("index.html"), methods=["GET"]),
+        Route("/", sign_in.at(file("index.html")), methods=["GET"]),
         *(Route(f"/{name}", file(name), methods=["GET"]) for name in SCRIPTS),
         Mount("/assets", StaticFiles(directory=PLAYGROUND / "assets", check_dir=False)),
     ]

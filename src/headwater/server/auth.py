@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import inspect
 import os
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -13,7 +12,11 @@ from starlette.requests import Request
 
 from headwater.adapters.mistakes import check_owner
 from headwater.errors import ConfigurationError, RequestError
-from headwater.server import sessions
+from headwater.server.guesses import Guesses
+from headwater.server.keys import Keys
+from headwater.server.peers import PEER, Peer
+from headwater.server.proxies import TrustedProxies, is_forwarded
+from headwater.server.sessions import Sessions
 from headwater.settings import AuthSettings
 
 #: The principal of every caller of a server without keys.
@@ -22,15 +25,19 @@ LOCAL: Final = "local"
 #: What the library's `owner=` is: the principal of a request, or None for nobody.
 Owner = Callable[[Request], str | Awaitable[str | None] | None]
 
-# nginx makes the whole internet look like 127.0.0.1; these headers give it away.
-_PROXY_HEADERS: Final = ("forwarded", "x-forwarded-", "x-real-ip")
+_COOKIE: Final = "headwater_session"
+# Browsers take a cookie of this name over https alone, and from no other host of the same site.
+_SECURE_COOKIE: Final = "__Host-headwater_session"
+_TOKEN_BYTES: Final = 24
 
 
 class Authenticator:
     """Names the principal of a request.
 
-    With keys, whoever sends one. With `owner`, whoever that says. A `served` server without either
-    takes every caller on loopback for the one local principal; mounted in an app, nobody.
+    With keys: by the key or the session that is sent. With `owner`: by calling it. A `served`
+    server without either takes its own user's connections for the one local principal, and asks
+    everyone else for its token; with `auth.anonymous` it asks nobody. Mounted in an app without
+    either, there is no principal.
     """
 
     def __init__(
@@ -39,23 +46,24 @@ class Authenticator:
         *,
         owner: Owner | None,
         served: bool,
+        sessions: Sessions,
+        proxies: TrustedProxies,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._environ = os.environ if environ is None else environ
-        self._digests = self._read(settings)
-        self._anonymous = settings.anonymous
+        self._keys = Keys(settings.keys, self._environ)
         self._owner = owner
         self._served = served
-
-    @property
-    def guarded(self) -> bool:
-        """Whether it is the place of a caller, not a credential, that protects a server of ours."""
-        return self._served and self.open
-
-    @property
-    def open(self) -> bool:
-        """Whether callers need no credential: then browsers must be kept from lending theirs."""
-        return not self._digests and self._owner is None and not self._anonymous
+        self._sessions = sessions
+        self._proxies = proxies
+        self._guesses = Guesses()
+        #: Whether no credential protects a server of ours, so that places have to.
+        self.guarded = served and not self._keys and owner is None
+        #: What callers send that are not the server's own user; None where there is another way.
+        self.token: str | None = None
+        if self.guarded and not settings.anonymous:
+            self.token = secrets.token_urlsafe(_TOKEN_BYTES)
+            self._keys = Keys.of_token(LOCAL, self.token)
 
     async def principal(self, request: Request, *, generates: bool) -> str | None:
         """The caller's principal; None is the nobody to whom streams without an owner belong.
@@ -63,8 +71,10 @@ class Authenticator:
         `generates` is whether the route spends the provider's key. `RequestError` (`unauthorized`)
         says what is missing.
         """
-        if self._digests:
-            return self._by_key(request)
+        if self._keys:
+            if self.token is not None and _is_own_user(request):
+                return LOCAL
+            return await self._by_credential(request)
         if self._owner is not None:
             owner = self._owner(request)
             principal = await owner if inspect.isawaitable(owner) else owner
@@ -73,17 +83,19 @@ class Authenticator:
                 raise _unauthorized("Sign in first.")
             return principal
         if self._served:
-            if not self._anonymous and any(
-                name.startswith(_PROXY_HEADERS) for name in request.headers
-            ):
-                raise _unauthorized(
-                    "This request came through a proxy, and the server has no keys: configure "
-                    "[auth.keys], or set auth.anonymous = true if anybody may spend yours."
-                )
             return LOCAL
         if generates:
             raise _unauthorized("Mounted in an app, generating wants [auth.keys] or owner=.")
         return None
+
+    async def check_admin(self, request: Request) -> None:
+        """Refuse a caller who may not read what is of all callers: where keys are, `admin` may."""
+        principal = await self.principal(request, generates=False)
+        if self._keys and not self._keys.is_admin(principal or ""):
+            raise RequestError(
+                f"This key may not read it: set admin = true in [auth.keys.{principal}].",
+                code="forbidden",
+            )
 
     def renew(self, settings: AuthSettings) -> frozenset[str]:
         """Take the keys of `settings` from now on; gives those that are gone, or are another now.
@@ -92,48 +104,57 @@ class Authenticator:
         """
         if not settings.keys:
             raise ConfigurationError("[auth.keys] is empty: the last key goes with a restart")
-        before, self._digests = self._digests, self._read(settings)
-        return frozenset(n for n, digest in before.items() if self._digests.get(n) != digest)
+        before, self._keys = self._keys, Keys(settings.keys, self._environ)
+        return before.gone(self._keys)
 
-    def _read(self, settings: AuthSettings) -> dict[str, bytes]:
-        return {name: _digest(key, self._environ) for name, key in settings.keys.items()}
-
-    def sign_in(self, key: str) -> str | None:
-        """The session cookie for a key, or None where there are no keys; `RequestError`s else."""
-        if not self._digests:
+    async def sign_in(self, request: Request, key: bytes) -> str | None:
+        """The session cookie for a key; None where the caller needs none, else `RequestError`."""
+        name = self._keys.name_of(key)
+        if name is not None:
+            return await self._sessions.begin(name, self._keys)
+        if not self._keys or (self.token is not None and _is_own_user(request)):
             return None
-        name = self._named(key)
-        if name is None:
-            raise _unauthorized("There is no such key.")
-        return sessions.issue(name, self._digests[name])
+        await self._guesses.wrong(self._proxies.address(request))
+        raise _unauthorized("There is no such key.")
 
-    def _by_key(self, request: Request) -> str:
+    async def sign_out(self, request: Request) -> None:
+        """End the session whose cookie was sent, for everyone who has it."""
+        await self._sessions.end(self._cookie(request))
+
+    def cookie_of(self, request: Request) -> tuple[str, bool]:
+        """The name of the session's cookie, and whether it is `Secure`."""
+        secure = self._proxies.is_secure(request)
+        return (_SECURE_COOKIE if secure else _COOKIE), secure
+
+    async def _by_credential(self, request: Request) -> str:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             key = request.headers.get("x-api-key", "")
-        found = self._named(key)
-        if found is None and not key:
-            found = sessions.principal(request.cookies.get(sessions.COOKIE, ""), self._digests)
-        if found is None:
+        if sent := key.encode("latin-1").strip():  # the very bytes of the header
+            found = self._keys.name_of(sent)
+        else:
+            found = await self._sessions.name_of(self._cookie(request), self._keys)
+        if found is not None:
+            return found
+        if sent:
+            await self._guesses.wrong(self._proxies.address(request))
+        if self.token is None:
             raise _unauthorized("Send a key as Authorization: Bearer KEY, or as x-api-key.")
-        return found
+        raise _unauthorized(
+            "This server has no keys, and answers its own user on its own machine, unless through "
+            "a proxy. Others send the token that `headwater serve` has printed, as Authorization: "
+            "Bearer TOKEN or x-api-key, or need [auth.keys] in headwater.toml. To answer everyone, "
+            "start it with --no-auth."
+        )
 
-    def _named(self, key: str) -> str | None:
-        """The name of a key."""
-        key = key.strip()
-        digest = hashlib.sha256(key.encode()).digest()
-        found = None
-        for name, known in self._digests.items():  # all of them, so that time tells nothing
-            if hmac.compare_digest(digest, known):
-                found = name
-        return found if key else None
+    def _cookie(self, request: Request) -> str:
+        return request.cookies.get(self.cookie_of(request)[0], "")
 
 
-def _digest(key: str, environ: Mapping[str, str]) -> bytes:
-    kind, _, value = key.partition(":")
-    if kind == "sha256":
-        return bytes.fromhex(value)
-    return hashlib.sha256(environ.get(value, "").strip().encode()).digest()
+def _is_own_user(request: Request) -> bool:
+    """Whether the connection is of the user that runs this server, and no proxy is seen in it."""
+    peer: Peer | None = request.scope.get(PEER)
+    return peer is not None and not is_forwarded(request) and peer.is_own_user
 
 
 def _unauthorized(message: str) -> RequestError:

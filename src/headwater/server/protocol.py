@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from headwater.adapters.asgi import DIRECT_SINK
 from headwater.adapters.heads import error_headers, make_request_id
 from headwater.errors import RequestError
+from headwater.server.peers import PEER, Peer
 from headwater.wires.base import error_body
 
 # Eight times what nginx lets through by default. The same bounds what comes between the pieces of a
@@ -42,6 +43,7 @@ class StreamProtocol(HttpToolsProtocol):
     """Offers every request a sink on its transport."""
 
     _sink: TransportSink | None = None
+    _peer: Peer | None = None
     _refusal: tuple[int, str] | None = None  # why a callback stopped the parser
     _in_head = True  # the head of a request is received, or nothing yet
     _piece = 0  # bytes that are being parsed
@@ -52,6 +54,7 @@ class StreamProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._peer = Peer(self.client, self.server) if self.client and self.server else None
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
@@ -114,6 +117,7 @@ class StreamProtocol(HttpToolsProtocol):
         cycle = self.cycle
         extensions: Any = {DIRECT_SINK: partial(self._make_sink, cycle)}
         self.scope["extensions"] = extensions
+        self.scope[PEER] = self._peer  # type: ignore[typeddict-unknown-key]
         if self.scope["http_version"] == "1.0":
             cycle.send = _Unchunked(cycle)  # type: ignore[method-assign]
 

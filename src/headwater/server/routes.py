@@ -20,7 +20,6 @@ from headwater.errors import HeadwaterError, RequestError
 from headwater.observe import metrics_page
 from headwater.position import Position
 from headwater.runtime import WIRES, Runtime
-from headwater.server import sessions
 from headwater.server.auth import Authenticator
 from headwater.server.body import JsonBounds, json_object, read_body
 from headwater.server.chats import Chats
@@ -32,14 +31,11 @@ from headwater.streams import Opened, Stream
 from headwater.streams.claims import Claim, begun_once, is_claimed, label_of, reopened
 from headwater.streams.limits import Ticket
 from headwater.wires.base import OnDisconnect, Wire
-from headwater.wires.requests import optional
 
 # A page of streams; the store keeps the newest first.
 _LISTED: Final = 100
 # A day: longer is "continue".
 _MAX_GRACE_S: Final = 86_400.0
-# A key is a line of text.
-_MAX_SESSION_BYTES: Final = 8 * 1024
 
 #: Where a stream is begun, and in which wire.
 GENERATING: Final = (
@@ -86,8 +82,6 @@ class Routes:
             Route("/v1/streams", self.list_streams, methods=["GET"]),
             Route("/v1/streams/{stream}", self.read, methods=["GET"]),
             Route("/v1/streams/{stream}", self.stop, methods=["DELETE"]),
-            Route("/v1/session", self.sign_in, methods=["POST"]),
-            Route("/v1/session", self.sign_out, methods=["DELETE"]),
             Route("/v1/models", self.list_models, methods=["GET"]),
             Route("/healthz", self.alive, methods=["GET"]),
             Route("/readyz", self.ready, methods=["GET"]),
@@ -192,10 +186,11 @@ class Routes:
         return json_response({"object": "list", "data": data})
 
     async def list_models(self, request: Request) -> Response:
-        """`GET /v1/models`, in OpenAI's shape."""
-        await self._auth.principal(request, generates=False)
-        catalogue = self._runtime().models
+        """`GET /v1/models`, in OpenAI's shape: what the caller's key may ask for."""
+        principal = await self._auth.principal(request, generates=False)
+        catalogue, rights = self._runtime().models, self._runtime().rights
         models = await catalogue.available()
+        default = await catalogue.default()
         data = [
             {
                 "id": model.id,
@@ -210,33 +205,11 @@ class Routes:
                 "checked": model.checked,
             }
             for model in models
+            if rights.may_ask(principal, model.id)
         ]
-        return json_response({"object": "list", "data": data, "default": await catalogue.default()})
-
-    async def sign_in(self, request: Request) -> Response:
-        """`POST /v1/session`: a key in, the page's cookie out."""
-        body = json_object(await read_body(request, _MAX_SESSION_BYTES))
-        key = optional(body, "key", str)
-        if key is None:
-            raise RequestError('Send the key as {"key": "…"}.', param="key")
-        cookie = self._auth.sign_in(key)
-        response = Response(status_code=204)
-        if cookie is not None:
-            response.set_cookie(
-                sessions.COOKIE,
-                cookie,
-                max_age=sessions.LASTS_S,
-                httponly=True,
-                samesite="strict",
-                secure=request.url.scheme == "https",
-            )
-        return response
-
-    async def sign_out(self, request: Request) -> Response:
-        """`DELETE /v1/session`."""
-        response = Response(status_code=204)
-        response.delete_cookie(sessions.COOKIE, httponly=True, samesite="strict")
-        return response
+        if default is not None and not rights.may_ask(principal, default):
+            default = None
+        return json_response({"object": "list", "data": data, "default": default})
 
     async def alive(self, request: Request) -> Response:
         """`GET /healthz`."""
@@ -250,7 +223,7 @@ class Routes:
 
     async def metrics(self, request: Request) -> Response:
         """`GET /metrics`: for Prometheus."""
-        await self._auth.principal(request, generates=False)
+        await self._auth.check_admin(request)
         page, content_type = metrics_page()
         return Response(page, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 

@@ -1,45 +1,98 @@
-"""The page's sign-in: a cookie that stands for a key, which no script can read."""
+"""Sessions of the page: a cookie that no script can read, in place of a key.
+
+The cookie is a random number that says nothing; whose it is, the store knows, under its SHA-256.
+So there is no secret with which to make one, a process that shares the store knows it, and a
+session that has ended is over for every copy of its cookie.
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import hmac
+import re
+import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Final
 
-COOKIE: Final = "headwater_session"
+import msgspec
+
+from headwater.errors import HeadwaterError
+from headwater.server.keys import Keys
+from headwater.stores.base import Store
+from headwater.streams import Hub
+from headwater.streams.limits import Bucket
+
 #: A working day and a night: longer than a conversation, short enough to be lost.
 LASTS_S: Final = 12 * 3600
 
-
-def issue(name: str, digest: bytes) -> str:
-    """The cookie's value for the key `name`.
-
-    Signed with the digest of the key itself: every process that knows the key can check it, and it
-    ends with the key.
-    """
-    return _signed(name, int(time.time()) + LASTS_S, digest)
+_BYTES: Final = 32
+_VALUE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+# Each is kept for 12 hours: a key that is held down must not fill the store.
+_PER_MINUTE: Final = 60
 
 
-def principal(value: str, digests: Mapping[str, bytes]) -> str | None:
-    """The name of the key that a cookie's value stands for, or None."""
-    parts = value.split(".")
-    if len(parts) != 3 or not parts[1].isdigit() or len(parts[1]) > 12:
-        return None
-    try:
-        name = base64.urlsafe_b64decode(parts[0]).decode()
-    except (binascii.Error, ValueError):
-        return None
-    expires = int(parts[1])
-    digest = digests.get(name)
-    if digest is None or expires < time.time():
-        return None
-    return name if hmac.compare_digest(_signed(name, expires, digest), value) else None
+class _Session(msgspec.Struct, frozen=True):
+    """As it is in the store. `expires` is Unix time in seconds; `mark` ends it with its key."""
+
+    name: str
+    mark: str
+    expires: int
 
 
-def _signed(name: str, expires: int, digest: bytes) -> str:
-    text = f"{base64.urlsafe_b64encode(name.encode()).decode()}.{expires}"
-    return f"{text}.{hmac.new(digest, text.encode(), hashlib.sha256).hexdigest()}"
+class Sessions:
+    """Begins, knows and ends sessions, in the store of the running event loop's hub."""
+
+    def __init__(self, hub: Callable[[], Hub]) -> None:
+        self._hub = hub
+        self._begun: dict[str, Bucket] = {}
+
+    async def begin(self, name: str, keys: Keys) -> str:
+        """The value of the cookie of a new session of `name`, whose key was sent.
+
+        `HeadwaterError` (`rate_limited`) when a key begins more than 60 a minute.
+        """
+        self._admit(name)
+        value = secrets.token_urlsafe(_BYTES)
+        session = _Session(name, keys.mark(name) or "", int(time.time()) + LASTS_S)
+        store = await self._store()
+        await store.claim(_claim(value), msgspec.json.encode(session).decode(), LASTS_S)
+        return value
+
+    async def name_of(self, value: str, keys: Keys) -> str | None:
+        """Whose session it is; None when there is none, and when its key is not known any more."""
+        if _VALUE.fullmatch(value) is None:
+            return None
+        held = await (await self._store()).claimed(_claim(value))
+        if held is None:
+            return None
+        session = msgspec.json.decode(held, type=_Session)
+        over = session.expires <= time.time() or session.mark != keys.mark(session.name)
+        return None if over else session.name
+
+    async def end(self, value: str) -> None:
+        """End a session, wherever it was begun; nothing when there is none."""
+        if _VALUE.fullmatch(value) is None:
+            return
+        store = await self._store()
+        held = await store.claimed(_claim(value))
+        if held is not None:
+            await store.disclaim(_claim(value), held)
+
+    async def _store(self) -> Store:
+        hub = self._hub()
+        await hub.open()
+        return hub.store
+
+    def _admit(self, name: str) -> None:
+        now = time.monotonic()
+        bucket = self._begun.setdefault(name, Bucket(_PER_MINUTE, now))
+        wait = bucket.wait(1, now)
+        if wait:
+            raise HeadwaterError(
+                "rate_limited", "This key begins too many sessions.", retry_after=wait
+            )
+        bucket.draw(1, now)
+
+
+def _claim(value: str) -> str:
+    return f"session:{hashlib.sha256(value.encode()).hexdigest()}"

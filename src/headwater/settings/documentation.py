@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
-from headwater.settings.schema import MIB, Settings, fields_of, plain
+from headwater.settings.schema import MIB, SHORTHANDS, Settings, fields_of, plain
 
 
 class Documented(NamedTuple):
@@ -46,6 +46,8 @@ def _rows(section: str, struct: type[msgspec.Struct]) -> Iterator[Documented]:
         yield Documented(section, key, _type(inner, size), _toml(default, size), sentence)
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
             yield from _rows(f"{section}.{key}", inner)
+        elif get_origin(inner) is dict and get_args(inner)[1] in SHORTHANDS:
+            yield from _rows(f"{section}.{key}.NAME", get_args(inner)[1])
 
 
 def _type(kind: Any, size: bool) -> str:

@@ -23,7 +23,8 @@ def check_exposure(settings: Settings, environ: Mapping[str, str] | None = None)
             f"refusing to listen on {host or 'all addresses'} without keys: whoever reaches it"
             " would spend yours. Set [auth.keys], or listen on 127.0.0.1"
         )
-    for name, key in settings.auth.keys.items():
+    for name, caller in settings.auth.keys.items():
+        key = caller.key
         variable = key.removeprefix("env:")
         if key.startswith("env:") and not environ.get(variable, "").strip():
             raise ConfigurationError(

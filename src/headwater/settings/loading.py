@@ -11,7 +11,7 @@ import msgspec
 
 from headwater.errors import ConfigurationError
 from headwater.settings.files import Lines, read_file
-from headwater.settings.schema import Settings, fields_of, plain
+from headwater.settings.schema import SHORTHANDS, Settings, fields_of, plain
 from headwater.settings.values import WrongValue, check_provider, from_json, read
 
 FILE_NAME: Final = "headwater.toml"
@@ -125,6 +125,8 @@ class _Gathered:
             return self._set(given, kind, path, place, text=text)
         if text and isinstance(given, str):
             given = from_json(given)
+        if isinstance(given, str) and inner in SHORTHANDS:
+            given = {SHORTHANDS[inner]: given}
         if not isinstance(given, Mapping):
             raise ConfigurationError(f'{place(path)}: "{".".join(path)}" must be a table')
         self._table(path, place)
@@ -173,11 +175,19 @@ class _Gathered:
             except WrongValue as error:
                 path = ("providers", name, "base_url" if "base_url" in table else "wire")
                 raise ConfigurationError(_wrong(self.places[path], path, error)) from None
-        for name, table in self.values.get("models", {}).items():
-            if "route" not in table:
-                where = self.places[("models", name)]
+        self._check_members(("models",), "route")
+        self._check_members(("auth", "keys"), "key")
+
+    def _check_members(self, path: KeyPath, member: str) -> None:
+        """Refuse a table of those at `path` that lacks `member`."""
+        tables = self.values
+        for key in path:
+            tables = tables.get(key, {})
+        for name, table in tables.items():
+            if member not in table:
+                where = self.places[(*path, name)]
                 raise ConfigurationError(
-                    f'{where}: [{_table_name(("models", name))}] lacks "route"'
+                    f'{where}: [{_table_name((*path, name))}] lacks "{member}"'
                 )
 
 

@@ -89,6 +89,10 @@ class ServerSettings(Section, frozen=True):
         tuple[str, ...],
         Meta(description="Origins, such as https://app.example.com, whose pages may call."),
     ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses or networks whose X-Forwarded-Proto and -For are believed."),
+    ] = ()
 
 
 class StoreSettings(Section, frozen=True):
@@ -136,21 +140,6 @@ class TimeoutSettings(Section, frozen=True):
     total_s: Annotated[Seconds, Meta(description="A response as a whole, in seconds.")] = 600.0
 
 
-class AuthSettings(Section, frozen=True):
-    """Who may call."""
-
-    keys: Annotated[
-        dict[str, str],
-        Meta(
-            description='Callers: NAME = "env:VAR" or "sha256:HEX" of the key; none, loopback only.'
-        ),
-    ] = {}
-    anonymous: Annotated[
-        bool,
-        Meta(description="Without keys, answer requests that came through a proxy too."),
-    ] = False
-
-
 class LimitSettings(Section, frozen=True):
     """What one principal may use, in each process; unset is unlimited."""
 
@@ -167,6 +156,40 @@ class LimitSettings(Section, frozen=True):
     max_output_tokens: Annotated[
         Count | None, Meta(description="Most tokens that one response may be asked for.")
     ] = None
+
+
+class KeySettings(Section, frozen=True):
+    """One caller, and what its key may do. A string in its place is the `key`."""
+
+    key: Annotated[
+        str, Meta(description='"env:VAR" or "sha256:HEX" of a key of at least 16 characters.')
+    ]
+    models: Annotated[
+        tuple[str, ...] | None,
+        Meta(description='Globs of the model names it may ask for, such as "gpt-*"; unset, all.'),
+    ] = None
+    limits: Annotated[
+        LimitSettings | None,
+        Meta(description="Its own limits; those that are not set here are those of [limits]."),
+    ] = None
+    admin: Annotated[bool, Meta(description="Whether it may read /metrics.")] = False
+
+
+#: The tables in whose place a string may stand, and the member that it is.
+SHORTHANDS: Final[dict[type[Section], str]] = {KeySettings: "key"}
+
+
+class AuthSettings(Section, frozen=True):
+    """Who may call."""
+
+    keys: Annotated[
+        dict[str, KeySettings],
+        Meta(description='Callers: NAME = "env:VAR" or "sha256:HEX", or a table; see below.'),
+    ] = {}
+    anonymous: Annotated[
+        bool,
+        Meta(description="Without keys, take every caller for the local one; see --no-auth."),
+    ] = False
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):

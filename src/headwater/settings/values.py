@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -57,7 +58,6 @@ def read(value: object, annotated: Any, path: tuple[str, ...], *, text: bool = F
     except msgspec.ValidationError:
         raise WrongValue(f"must be {_wanted(annotated)}, not {_shown(value, kind)}") from None
     check = _CHECKS.get(".".join(path)) or _CHECKS.get(f"{path[0]}.*.{path[-1]}")
-    check = _check_key if path[:2] == ("auth", "keys") else check
     if check is not None and result is not None:
         check(result)
     return result
@@ -219,10 +219,28 @@ def _check_origins(origins: tuple[str, ...]) -> None:
             )
 
 
+def _check_networks(networks: tuple[str, ...]) -> None:
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise WrongValue(
+                f'must hold addresses or networks such as 10.0.0.0/8, not "{network[:60]}"'
+            ) from None
+
+
+def _check_globs(globs: tuple[str, ...]) -> None:
+    if not all(globs):
+        raise WrongValue('must hold names of models or globs such as "gpt-*"')
+
+
 _CHECKS: Final[dict[str, Callable[[Any], None]]] = {
+    "auth.*.key": _check_key,
+    "auth.*.models": _check_globs,
     "server.upstream": _check_base_url,
     "server.allowed_hosts": _check_hosts,
     "server.cors_origins": _check_origins,
+    "server.trusted_proxies": _check_networks,
     "store.url": _check_store_url,
     "providers.*.wire": _check_wire,
     "models.*.after": _check_after,

@@ -55,10 +55,15 @@ class _Account:
     """One principal's."""
 
     def __init__(self, limits: LimitSettings, now: float) -> None:
+        self.running: set[Ticket] = set()
+        self.adopt(limits, now)
+
+    def adopt(self, limits: LimitSettings, now: float) -> None:
+        """Count by these limits from now on; what runs is still counted."""
+        self.limits = limits
         asked, tokens = limits.requests_per_minute, limits.tokens_per_minute
         self.requests = None if asked is None else Bucket(asked, now)
         self.tokens = None if tokens is None else Bucket(tokens, now)
-        self.running: set[Ticket] = set()
 
     def idle(self, now: float) -> bool:
         """Whether a new account would be just like it."""
@@ -115,19 +120,21 @@ class Ticket:
 
 
 class Limits:
-    """Admits streams, by principal; nobody is a principal too."""
+    """Admits streams, by principal; nobody is a principal too. `of` gives a principal's limits."""
 
     def __init__(
-        self, settings: LimitSettings, clock: Callable[[], float] = time.monotonic
+        self,
+        of: Callable[[str | None], LimitSettings],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings
+        self._of = of
         self._clock = clock
         self._accounts: dict[str | None, _Account] = {}
         self._look_at = _ACCOUNTS
 
-    def capped(self, asked: GenerationRequest) -> GenerationRequest:
+    def capped(self, principal: str | None, asked: GenerationRequest) -> GenerationRequest:
         """The request with the longest answer it may have; `RequestError` when it asks for more."""
-        most = self._settings.max_output_tokens
+        most = self._of(principal).max_output_tokens
         if most is None:
             return asked
         given = {name: asked.options[name] for name in _CAPS if asked.options.get(name) is not None}
@@ -140,12 +147,6 @@ class Limits:
             return asked
         return structs.replace(asked, options={**asked.options, "max_tokens": most})
 
-    @property
-    def limited(self) -> bool:
-        """Whether a principal can be refused at all."""
-        rates = (self._settings.requests_per_minute, self._settings.tokens_per_minute)
-        return any(limit is not None for limit in (*rates, self._settings.concurrent_streams))
-
     def admit(self, principal: str | None) -> Ticket:
         """Leave to begin a stream; `HeadwaterError` (`rate_limited`) when a limit is reached."""
         now = self._clock()
@@ -155,12 +156,12 @@ class Limits:
         if account.requests is not None:
             wait = account.requests.wait(1, now)
             if wait:
-                raise _limited("requests_per_minute", self._settings.requests_per_minute, wait)
+                raise _limited("requests_per_minute", account.limits.requests_per_minute, wait)
             account.requests.draw(1, now)
         return Ticket(account, self._clock)
 
     def _check_streams(self, account: _Account) -> None:
-        most = self._settings.concurrent_streams
+        most = account.limits.concurrent_streams
         if most is not None and len(account.running) >= most:
             raise _limited("concurrent_streams", most, _LOOK_AGAIN_S)
 
@@ -170,15 +171,17 @@ class Limits:
             running = sum(ticket.tokens for ticket in account.running)
             wait = account.tokens.wait(running + 1, now)
             if wait:
-                raise _limited("tokens_per_minute", self._settings.tokens_per_minute, wait)
+                raise _limited("tokens_per_minute", account.limits.tokens_per_minute, wait)
 
     def _account(self, principal: str | None, now: float) -> _Account:
-        account = self._accounts.get(principal)
+        account, limits = self._accounts.get(principal), self._of(principal)
         if account is None:
             if len(self._accounts) >= self._look_at:
                 left = {name: a for name, a in self._accounts.items() if not a.idle(now)}
                 self._accounts, self._look_at = left, max(_ACCOUNTS, 2 * len(left))
-            account = self._accounts[principal] = _Account(self._settings, now)
+            account = self._accounts[principal] = _Account(limits, now)
+        elif account.limits != limits:
+            account.adopt(limits, now)
         return account
 
 
