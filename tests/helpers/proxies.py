@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.helpers import nginx
 from tests.helpers.nginx import free_port
 from tests.helpers.processes import environment, stopped_at_the_end
+from tests.helpers.users import as_user
 
 #: What writes a configuration for an address to listen on.
 Config = Callable[[str], str]
@@ -64,9 +65,13 @@ def command(kind: str, folder: Path, config: str, *, check: bool = False, extra:
 
 
 @contextlib.contextmanager
-def proxy(kind: str, folder: Path, config: Config, extra: str = "") -> Iterator[int]:
-    """Run a proxy on a free port; gives the port."""
+def proxy(
+    kind: str, folder: Path, config: Config, extra: str = "", user: str | None = None
+) -> Iterator[int]:
+    """Run a proxy on a free port, as `user` where one is named; gives the port."""
     folder.mkdir(exist_ok=True)
+    if user is not None:
+        shutil.chown(folder, user)
     with contextlib.ExitStack() as stack:
         for _ in range(5):
             port = free_port()
@@ -79,6 +84,7 @@ def proxy(kind: str, folder: Path, config: Config, extra: str = "") -> Iterator[
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                **as_user(user),
             )
             stack.enter_context(stopped_at_the_end(process))
             if _listens(process, port):

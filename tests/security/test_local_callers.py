@@ -1,0 +1,344 @@
+"""A server without keys answers its own user on its own machine, and everyone else by token."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater.server import peers
+from headwater.server.peers import Peer, owner_of
+from headwater.testing import STALL, Answer, chat, chunk
+from tests.helpers.processes import HEADWATER
+from tests.helpers.proxies import proxy
+from tests.helpers.users import OTHER, as_root, ask_as, open_folder
+from tests.server.serving import ask, raw
+from tests.server.wires import EVERY_WIRE, PATHS, body_of
+from tests.server.world import BOUND_S, World, world
+
+#: What a reader of a proxy's first page of documentation writes; Debian's packages run them so.
+BARE = {
+    "nginx": (
+        "www-data",
+        "server {{ listen {listen}; location / {{ proxy_pass http://127.0.0.1:{port}; }} }}",
+    ),
+    "haproxy": (
+        "haproxy",
+        "defaults\n mode http\n timeout connect 5s\n timeout client 50s\n timeout server 50s\n"
+        "frontend in\n bind {listen}\n default_backend out\n"
+        "backend out\n server one 127.0.0.1:{port}\n",
+    ),
+    "caddy": ("caddy", "http://{listen} {{\n\treverse_proxy 127.0.0.1:{port}\n}}\n"),
+}
+HELD = Answer([chunk({"content": "abc"}), STALL])
+
+
+@pytest.fixture(scope="module")
+def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+def token_of(w: World) -> str:
+    return w.served.line(r"/\?token=([\w-]{32,})$")[1]
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def everything(stream: str) -> list[tuple[str, str, Any]]:
+    """Every kind of thing that a stranger might do: method, path, body."""
+    asked = [("POST", PATHS[wire], body_of(wire, "prompt-stranger")) for wire in EVERY_WIRE]
+    return [
+        *asked,
+        ("GET", "/v1/streams", None),
+        ("GET", f"/v1/streams/{stream}", None),
+        ("DELETE", f"/v1/streams/{stream}", None),
+        ("GET", f"/v1/responses/resp_{stream}", None),
+        ("POST", f"/v1/responses/resp_{stream}/cancel", b"{}"),
+        ("GET", "/api/chat/chat/stream", None),
+        ("DELETE", "/api/chat/chat/stream", None),
+        ("GET", "/v1/models", None),
+        ("GET", "/metrics", None),
+        ("GET", "/probe", None),
+        ("POST", "/v1/session", {"key": "a guess of 16 characters"}),
+    ]
+
+
+@as_root
+@pytest.mark.parametrize("kind", BARE)
+def test_a_bare_proxy_lets_no_stranger_in(w: World, kind: str) -> None:
+    user, text = BARE[kind]
+    mine = w.post("native", w.plan(HELD), {"Headwater-On-Disconnect": "continue"})
+    mine.until(b"abc")
+    before = len(w.upstream.posts)
+
+    def config(listen: str) -> str:
+        return text.format(listen=listen, port=w.port)
+
+    with open_folder() as folder, proxy(kind, folder / kind, config, user=user) as port:
+        for method, path, body in everything(mine.stream):
+            answer = ask(port, path, body, method=method)
+            assert answer.status == 401, (method, path, answer)
+        assert len(w.upstream.posts) == before
+        assert w.state(mine.stream)["status"] == "running"
+        # With the token it is served like any other caller.
+        token = bearer(token_of(w))
+        prompt = w.plan(chat(["hi"]))
+        generated = ask(port, "/stream", {"prompt": prompt}, token)
+        assert (generated.status, b'"hi"' in generated.body) == (200, True)
+        assert mine.stream in ask(port, "/v1/streams", headers=token).body.decode()
+        assert ask(port, "/metrics", headers={"x-api-key": token_of(w)}).status == 200
+        path = f"/v1/streams/{mine.stream}"
+        assert ask(port, path, headers=token, method="DELETE").status == 204
+    mine.rest()
+
+
+@as_root
+def test_another_user_of_the_machine_needs_the_token(w: World) -> None:
+    url = f"http://127.0.0.1:{w.port}"
+    for method, path, body in everything("0" * 32):
+        data = [] if body is None else ["-d", json.dumps(body if body != b"{}" else {})]
+        assert ask_as(OTHER, url + path, "-X", method, *data).status == 401, (method, path)
+    token = f"Authorization: Bearer {token_of(w)}"
+    assert ask_as(OTHER, f"{url}/v1/models", "-H", token).status == 200
+    wrong = "Authorization: Bearer " + token_of(w)[:-1]
+    assert ask_as(OTHER, f"{url}/v1/models", "-H", wrong).status == 401
+
+
+def test_its_own_user_needs_nothing_whatever_key_an_sdk_sends(w: World) -> None:
+    headers: list[dict[str, str]] = [{}, bearer("unused"), {"x-api-key": "é"}]
+    for header in headers:
+        prompt = w.plan(chat(["hi"]))
+        assert ask(w.port, "/stream", {"prompt": prompt}, header).status == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded", "X-Real-IP", "Via",
+     "CDN-Loop", "CF-Ray", "CF-Connecting-IP", "True-Client-IP", "X-Client-IP", "X-Amz-Cf-Id",
+     "X-Amzn-Trace-Id", "Fastly-Client-IP", "Fastly-FF", "X-Azure-ClientIP", "X-Azure-Ref",
+     "Akamai-Origin-Hop", "X-Akamai-Edgescape", "X-Envoy-External-Address", "Fly-Client-IP",
+     "X-Vercel-Id", "X-Cloud-Trace-Context", "X-Original-Forwarded-For"],
+)  # fmt: skip
+def test_what_a_proxy_or_a_cdn_adds_makes_it_a_stranger(w: World, header: str) -> None:
+    assert ask(w.port, "/v1/streams", headers={header: "1"}).status == 401
+    assert ask(w.port, "/v1/streams", headers={header: "1", **bearer(token_of(w))}).status == 200
+
+
+PAGES = {
+    "https://evil.example": 403,
+    "http://evil.example:8000": 403,
+    "https://localhost.evil.example": 403,
+    "null": 403,
+    "http://localhost:5173": 200,
+    "http://127.0.0.1:1": 200,
+    "http://[::1]:8000": 200,
+    "https://chat.example.com": 200,
+    "https://app.example.com": 200,
+}
+
+
+@pytest.mark.parametrize("mode", ["token", "anonymous"])
+def test_a_page_of_an_unknown_name_is_refused_even_if_same_origin(
+    mode: str, tmp_path: Path
+) -> None:
+    """Behind a bare proxy every name that leads there is same-origin."""
+    config = '[server]\nallowed_hosts = ["chat.example.com"]\n'
+    config += 'cors_origins = ["https://app.example.com"]\n'
+    arguments = [] if mode == "token" else ["[auth]", "anonymous = true"]
+    with world(tmp_path, config + "\n".join(arguments)) as w:
+        for origin, status in PAGES.items():
+            headers = {"Origin": origin, "Sec-Fetch-Site": "same-origin"}
+            prompt = w.plan(chat(["hi"]))
+            answer = ask(w.port, "/stream", {"prompt": prompt}, headers)
+            assert answer.status == status, (origin, answer)
+            if origin.startswith("https://") and status == 403:
+                rebound = {"Host": origin.partition("//")[2]}
+                assert ask(w.port, "/v1/streams", headers=rebound).status == 403, origin
+
+
+def test_no_auth_answers_everyone_and_says_what_that_opens(tmp_path: Path) -> None:
+    with world(tmp_path, HEADWATER_AUTH__ANONYMOUS="1") as w:
+        assert "token=" not in w.served.output
+        assert ask(w.port, "/v1/streams", headers={"X-Forwarded-For": "1.2.3.4"}).status == 200
+        assert ask(w.port, "/v1/streams", headers={"Host": "rebound.example"}).status == 403
+    said = subprocess.run(
+        [HEADWATER, "serve", "--help"], capture_output=True, text=True, check=True, timeout=30
+    ).stdout
+    for word in ("--no-auth", "proxy", "spend", "read, list and stop"):
+        assert word in " ".join(said.split())
+
+
+def test_every_worker_knows_the_token(tmp_path: Path) -> None:
+    config = '[server]\nworkers = 2\n[store]\nurl = "sqlite:///streams.db"\n'
+    with world(tmp_path, config) as w:
+        token = {**bearer(token_of(w)), "Via": "1.1 proxy"}
+        assert {ask(w.port, "/v1/streams", headers=token).status for _ in range(20)} == {200}
+        [cookie] = {sign_in_by_link(w)}
+        forwarded = {"Cookie": cookie, "Via": "1.1 proxy"}
+        assert {ask(w.port, "/v1/streams", headers=forwarded).status for _ in range(20)} == {200}
+
+
+def sign_in_by_link(w: World) -> str:
+    answer = ask(w.port, f"/?token={token_of(w)}&a=b", headers={"Via": "1.1 proxy"})
+    assert (answer.status, answer.headers["location"]) == (303, "./?a=b")
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cache-control"] == "no-store"
+    assert token_of(w) not in str(answer)
+    return answer.headers["set-cookie"].partition(";")[0]
+
+
+def test_a_wrong_token_in_the_page_s_address_gives_no_cookie(w: World) -> None:
+    answer = ask(w.port, f"/?token={token_of(w)}x", headers={"Via": "1.1 proxy"})
+    assert (answer.status, answer.headers["location"]) == (303, "./")
+    assert "set-cookie" not in answer.headers
+
+
+def test_the_token_is_another_after_a_restart_and_so_are_its_cookies(tmp_path: Path) -> None:
+    config = '[store]\nurl = "sqlite:///streams.db"\n'
+    with world(tmp_path, config) as w:
+        first, cookie = token_of(w), sign_in_by_link(w)
+    with world(tmp_path, config) as w:
+        assert token_of(w) != first
+        for header in (bearer(first), {"Cookie": cookie}):
+            assert ask(w.port, "/v1/streams", headers={**header, "Via": "1.1 proxy"}).status == 401
+
+
+# the kernel's answer
+
+
+def connected(host: str, family: int, to: str) -> tuple[socket.socket, socket.socket]:
+    with socket.socket(family) as listener:
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host, 0))
+        listener.listen()
+        client = socket.create_connection((to, listener.getsockname()[1]), BOUND_S)
+        return client, listener.accept()[0]
+
+
+def ends(sock: socket.socket) -> tuple[peers.Address, peers.Address]:
+    return sock.getpeername()[:2], sock.getsockname()[:2]
+
+
+@pytest.mark.parametrize(
+    ("host", "family", "to"),
+    [
+        ("127.0.0.1", socket.AF_INET, "127.0.0.1"),
+        ("127.0.0.1", socket.AF_INET, "localhost"),
+        ("::1", socket.AF_INET6, "::1"),
+        ("::", socket.AF_INET6, "::1"),
+        ("::", socket.AF_INET6, "127.0.0.1"),  # which a listener on :: sees as ::ffff:127.0.0.1
+    ],
+)
+def test_the_kernel_names_the_owner_of_a_connection(host: str, family: int, to: str) -> None:
+    client, server = connected(host, family, to)
+    with client, server:
+        assert owner_of(*ends(server)) == os.geteuid()
+        client.shutdown(socket.SHUT_WR)  # it still waits for its answer
+        assert owner_of(*ends(server)) == os.geteuid()
+
+
+def test_a_closed_socket_is_nobody_s() -> None:
+    """The kernel shows it as root's, whoever had it."""
+    client, server = connected("127.0.0.1", socket.AF_INET, "127.0.0.1")
+    with server:
+        client.close()
+        assert owner_of(*ends(server)) is None
+    client, server = connected("127.0.0.1", socket.AF_INET, "127.0.0.1")
+    addresses = ends(server)
+    server.close()
+    client.close()  # the server's end is in TIME-WAIT now
+    assert owner_of(*addresses) is None
+    assert owner_of(addresses[1], addresses[0]) is None
+
+
+def test_a_listener_on_the_caller_s_port_is_not_the_caller() -> None:
+    """The kernel gives it where there is no such connection, and it may be of another user."""
+    client, server = connected("127.0.0.1", socket.AF_INET, "127.0.0.1")
+    addresses = ends(server)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    with server, socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(addresses[0])
+        listener.listen()
+        assert owner_of(*addresses) is None
+
+
+@as_root
+def test_a_peer_in_another_network_namespace_is_not_found() -> None:
+    client, server = connected("127.0.0.1", socket.AF_INET, "127.0.0.1")
+    with client, server:
+        ask_there = "import sys; from headwater.server.peers import owner_of as o; "
+        ask_there += f"print(o(*{ends(server)!r}))"
+        for before, said in ((["unshare", "--net"], "None"), ([], "0")):
+            ran = subprocess.run(
+                [*before, sys.executable, "-c", ask_there],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=30,
+            )
+            assert ran.stdout.strip() == said
+
+
+@as_root
+def test_a_server_of_another_user_does_not_take_root_for_its_own() -> None:
+    """`nginx` and the proxies of containers may run as root in front of a server that does not."""
+    client, server = connected("127.0.0.1", socket.AF_INET, "127.0.0.1")
+    with client, server:
+        script = "import os; from headwater.server.peers import *; "
+        script += f"os.seteuid(33); print(Peer(*{ends(server)!r}).is_own_user)"
+        ran = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+        )
+        assert ran.stdout.strip() == "False"
+
+
+def test_the_kernel_is_asked_once_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def counted(*addresses: object) -> int | None:
+        asked.append(addresses)
+        return None
+
+    monkeypatch.setattr(peers, "owner_of", counted)
+    peer = Peer(("127.0.0.1", 1), ("127.0.0.1", 2))
+    assert asked == []
+    assert [peer.is_own_user for _ in range(3)] == [False] * 3
+    assert len(asked) == 1
+
+
+def test_where_the_kernel_cannot_be_asked_the_token_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client, server = connected("127.0.0.1", socket.AF_INET, "127.0.0.1")
+    with client, server:
+        addresses = ends(server)
+        assert Peer(*addresses).is_own_user
+        monkeypatch.delattr(socket, "AF_NETLINK")
+        assert not Peer(*addresses).is_own_user
+
+
+def test_requests_of_one_connection_are_all_answered(w: World) -> None:
+    head = f"GET /v1/streams HTTP/1.1\r\nHost: 127.0.0.1:{w.port}\r\n"
+    last = head + "Connection: close\r\n\r\n"
+    answer = raw(w.port, (head + "\r\n").encode() * 3 + last.encode())
+    assert answer.status == 200
+    with socket.create_connection(("127.0.0.1", w.port), BOUND_S) as sock:
+        sock.sendall((head + "\r\n").encode() * 3 + last.encode())
+        got = b""
+        while part := sock.recv(65536):
+            got += part
+    assert got.count(b"HTTP/1.1 200") == 4
