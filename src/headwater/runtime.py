@@ -176,13 +176,13 @@ class Runtime:
         """Who generates, by which model and route, and who goes on when that breaks off."""
         if not isinstance(asked, GenerationRequest):
             return asked, OWN_MODEL, None, None
-        asked = self.limits.capped(principal, asked)
         if (
             asked.model is not None
         ):  # before it is looked for: what may not be asked for is not there
             self.rights.check_model(principal, asked.model)
         choice = await self.models.resolve(asked.model)
         self.rights.check_model(principal, choice.name)
+        asked = self.limits.capped(principal, asked)
         return choice.source(asked), choice.name, choice.route, choice.recovery(asked, wrap)
 
     async def _recover(self, record: Record, plan: bytes) -> tuple[Recovery, OnDisconnect]:
