@@ -176,9 +176,8 @@ class Runtime:
         """Who generates, by which model and route, and who goes on when that breaks off."""
         if not isinstance(asked, GenerationRequest):
             return asked, OWN_MODEL, None, None
-        if (
-            asked.model is not None
-        ):  # before it is looked for: what may not be asked for is not there
+        # Before it is looked for: a model that may not be asked for is not there.
+        if asked.model is not None:
             self.rights.check_model(principal, asked.model)
         choice = await self.models.resolve(asked.model)
         self.rights.check_model(principal, choice.name)
