@@ -21,10 +21,11 @@ _KEYS: Final = """\
 #
 #   [server]
 #   allowed_hosts = ["{host}"]
+#   trusted_proxies = ["127.0.0.1"]    # where this proxy is: behind TLS the page's cookie is Secure
 #
 #   [auth.keys]
 #   web = "env:HEADWATER_WEB_KEY"      # or, to spend your providers' keys on whoever comes:
-#                                      # [auth] anonymous = true"""
+#                                      # headwater serve --no-auth"""
 
 
 class Site(msgspec.Struct, frozen=True):
