@@ -23,6 +23,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PAGES: Final = {
     "README.md": "overview.md",
     "PROTOCOL.md": "protocol.md",
+    "SECURITY.md": "security.md",
     "ARCHITECTURE.md": "architecture.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",

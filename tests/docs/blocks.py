@@ -10,7 +10,16 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "PROTOCOL.md", "ARCHITECTURE.md", "CONTRIBUTING.md")),
+    *(
+        ROOT / name
+        for name in (
+            "README.md",
+            "PROTOCOL.md",
+            "SECURITY.md",
+            "ARCHITECTURE.md",
+            "CONTRIBUTING.md",
+        )
+    ),
     ROOT / "deploy" / "README.md",
     ROOT / "js" / "client" / "README.md",
     *sorted(ROOT.glob("docs/**/*.md")),
