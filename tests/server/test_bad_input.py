@@ -505,7 +505,7 @@ def test_no_model_at_all_names_both_remedies(bare: Served, path: str) -> None:
 
 
 @every_path
-@pytest.mark.parametrize("name", ["", "a" * 100_000, "a/b/c", "\u2028", "../../x", "x\r\nX: 1"])
+@pytest.mark.parametrize("name", ["", "a" * 256, "a/b/c", "\u2028", "../../x", "x\r\nX: 1"])
 def test_odd_model_names(bare: Served, path: str, name: str) -> None:
     body = {"messages": USER, "model": name}
     refused(bare.port, path, body, status=404, code="model_not_found")

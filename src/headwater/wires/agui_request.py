@@ -31,7 +31,7 @@ from headwater.wires.members import (
     unsupported,
     wrong,
 )
-from headwater.wires.requests import check_refused, translated
+from headwater.wires.requests import check_length, check_refused, translated
 
 _PLAIN: Final = ("developer", "system", "user")
 
@@ -39,6 +39,8 @@ _PLAIN: Final = ("developer", "system", "user")
 def run_request(body: JSON) -> GenerationRequest:
     """The request; `RequestError` where it is wrong, or asks for what cannot be passed on."""
     refuse(body, ("resume",))
+    for member in ("threadId", "runId"):
+        check_length(body.get(member), member)
     forwarded = members(body.get("forwardedProps"), "forwardedProps")
     check_refused(forwarded)
     if not body.get("messages"):

@@ -28,7 +28,7 @@ from headwater.wires.members import (
     unsupported,
     wrong,
 )
-from headwater.wires.requests import optional, translated
+from headwater.wires.requests import check_length, optional, translated
 
 #: The provider whose data this wire has a place for.
 PROVIDER: Final = "openai"
@@ -55,6 +55,10 @@ _ECHOED: Final = (
     "top_p",
     "user",
 )
+# Of `metadata`, as the API reference says.
+_MOST_METADATA: Final = 16
+_LONGEST_KEY: Final = 64
+_LONGEST_VALUE: Final = 512
 # What may be asked for in addition and is given, or changes nothing that a reader sees.
 _INCLUDED: Final = frozenset({"reasoning.encrypted_content"})
 _ROLES: Final = ("user", "assistant", "system", "developer")
@@ -69,11 +73,31 @@ def responses_request(body: JSON) -> GenerationRequest:
         if name not in _INCLUDED:
             raise unsupported(f"include[{number}]", str(name))
     messages: list[Message] = []
+    _check_echoed(body)
     instructions = optional(body, "instructions", str)
     if instructions:
         messages.append({"role": "system", "content": instructions})
     messages += _input(body.get("input"))
     return translated(body, messages, _options(body), stream=False)
+
+
+def _check_echoed(body: JSON) -> None:
+    """What the answer repeats is kept with it."""
+    check_length(body.get("user"), "user")
+    metadata = members(body.get("metadata"), "metadata")
+    if len(metadata) > _MOST_METADATA:
+        raise RequestError(f"metadata has more than {_MOST_METADATA} members.", param="metadata")
+    for key, value in metadata.items():
+        if len(key) > _LONGEST_KEY:
+            raise RequestError(
+                f"A member of metadata has a name of more than {_LONGEST_KEY} characters.",
+                param="metadata",
+            )
+        if len(text(value, f"metadata.{key}")) > _LONGEST_VALUE:
+            raise RequestError(
+                f"metadata.{key} has more than {_LONGEST_VALUE} characters.",
+                param=f"metadata.{key}",
+            )
 
 
 def echoed(body: JSON) -> JSON:

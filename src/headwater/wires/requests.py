@@ -9,6 +9,9 @@ from headwater.generation import GenerationRequest, Message
 
 # A client that could name an upstream or its key would make the server a relay to anywhere.
 _REFUSED = ("base_url", "api_base", "api_key")
+# Names and ids outlive their request: they are kept with its stream. No model and no client has
+# longer ones.
+_MAX_NAME = 256
 # Far above any conversation, far below what would hold the event loop while it is checked.
 _MAX_MESSAGES = 10_000
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -44,9 +47,11 @@ def chat_request(body: dict[str, Any], messages: Any, *, stream: bool = True) ->
             )
     options = {k: v for k, v in body.items() if k not in ("model", "messages", "prompt", "stream")}
     said = optional(body, "stream", bool)
+    model = optional(body, "model", str)
+    check_length(model, "model")
     return GenerationRequest(
         messages=check_messages(messages),
-        model=optional(body, "model", str),
+        model=model,
         options=options,
         stream=stream if said is None else said,
     )
@@ -85,6 +90,14 @@ def check_messages(value: Any) -> list[Message]:
     for number, message in enumerate(value):
         _check_message(message, f"messages[{number}]")
     return value
+
+
+def check_length(name: object, where: str) -> None:
+    """`RequestError` for a model's name or an id of the caller's with more than 256 characters."""
+    if isinstance(name, str) and len(name) > _MAX_NAME:
+        raise RequestError(
+            f"{where} must have at most {_MAX_NAME} characters, not {len(name)}.", param=where
+        )
 
 
 def optional(body: dict[str, Any], name: str, kind: type[Any]) -> Any:

@@ -26,7 +26,7 @@ from headwater.wires.members import (
     tool_result,
     unsupported,
 )
-from headwater.wires.requests import translated
+from headwater.wires.requests import check_length, translated
 
 #: The data part in which a message keeps what only a provider understands.
 PROVIDER_DATA: Final = "data-provider-data"
@@ -41,10 +41,12 @@ def chat_request(body: JSON) -> GenerationRequest:
     """The request; `RequestError` where it is wrong, or asks for what cannot be passed on."""
     if "id" in body:
         text(body["id"], "id")
+    check_length(body.get("id"), "id")
     if not body.get("messages"):
         raise RequestError("messages must be a list with at least one message.", param="messages")
     messages: list[Message] = []
     for where, message in objects(body["messages"], "messages"):
+        check_length(message.get("id"), f"{where}.id")
         messages += _messages(message, where)
     return translated(body, messages, picked(body, CHAT_MEMBERS), stream=True)
 
