@@ -217,4 +217,5 @@ def test_idle_principals_are_forgotten() -> None:
     for number in range(5000):
         clock.now += 0.1
         limits.admit(f"user-{number}").unused()
-    assert len(limits._accounts) <= 1024
+    # A second's worth of them has not filled up again.
+    assert len(limits._accounts) <= 20

@@ -6,6 +6,7 @@ Per process: each counts what it began itself.
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -20,8 +21,9 @@ from headwater.streams.stream import Stream
 _CHARACTERS: Final = 4
 # A running stream may end at any time: its caller is to look again soon.
 _LOOK_AGAIN_S: Final = 1.0
-# Principals may be as many as an app has users: so many are kept before idle ones are looked for.
-_ACCOUNTS: Final = 1024
+# Principals may be as many as an app has users. Each request looks at so many accounts for idle
+# ones: more than the one that it may add, so that idle ones go at any rate of requests.
+_LOOKED_AT: Final = 3
 _CAPS: Final = ("max_tokens", "max_completion_tokens")
 
 
@@ -129,8 +131,7 @@ class Limits:
     ) -> None:
         self._of = of
         self._clock = clock
-        self._accounts: dict[str | None, _Account] = {}
-        self._look_at = _ACCOUNTS
+        self._accounts: OrderedDict[str | None, _Account] = OrderedDict()
 
     def capped(self, principal: str | None, asked: GenerationRequest) -> GenerationRequest:
         """The request with the longest answer it may have; `RequestError` when it asks for more."""
@@ -174,11 +175,12 @@ class Limits:
                 raise _limited("tokens_per_minute", account.limits.tokens_per_minute, wait)
 
     def _account(self, principal: str | None, now: float) -> _Account:
+        for _ in range(min(_LOOKED_AT, len(self._accounts))):
+            name, first = self._accounts.popitem(last=False)
+            if not first.idle(now):
+                self._accounts[name] = first
         account, limits = self._accounts.get(principal), self._of(principal)
         if account is None:
-            if len(self._accounts) >= self._look_at:
-                left = {name: a for name, a in self._accounts.items() if not a.idle(now)}
-                self._accounts, self._look_at = left, max(_ACCOUNTS, 2 * len(left))
             account = self._accounts[principal] = _Account(limits, now)
         elif account.limits != limits:
             account.adopt(limits, now)
