@@ -1063,9 +1063,9 @@ def test_a_store_too_small_for_any_stream_asks_no_upstream(tmp_path: Path) -> No
 
 def test_a_stream_that_was_evicted_is_410(tmp_path: Path) -> None:
     """Configuration: `max_bytes`, oldest ended first, then 410."""
-    with world(tmp_path, "[store]\nmax_bytes = 10000") as w:
-        streams = [w.whole("native", chat(["x" * 1000] * 3)).stream for _ in range(4)]
-        answer = ask(w.port, f"/v1/streams/{streams[0]}")
+    with world(tmp_path, "[store]\nmax_bytes = 40000") as w:
+        streams = [w.whole("native", chat(["x" * 1000] * 3)).stream for _ in range(12)]
+        answer = ask(w.port, f"/v1/streams/{streams[3]}")
         assert (answer.status, answer.error["code"]) == (410, "trimmed")
 
 

@@ -149,6 +149,11 @@ class Store(Protocol):
         every second at least.
         """
 
+    async def ready(self) -> None:
+        """Whether a stream could begin and be written now: `StorageError`, whose message names the
+        remedy, and neither a path nor a secret, when it could not. May write; called every second.
+        """
+
     async def orphans(self) -> Sequence[Record]:
         """Open streams whose owner's lease has run out."""
 

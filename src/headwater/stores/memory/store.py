@@ -3,46 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import secrets
 import sys
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
 
 from headwater.position import START, Position
 from headwater.stores.base import Appended, Entry, Note, OnNote, Record, Tail
+from headwater.stores.memory.claims import Claims
+from headwater.stores.memory.names import Names
+from headwater.stores.memory.weight import weight, weight_of_log
 
 # How many logs that had to make room are remembered as such, to be told from unknown ones.
 _REMEMBERED: Final = 4096
-# What a log and its record weigh before the first entry, and an entry besides its bytes; measured
-# with tracemalloc, rounded up. The bound is on memory, so small entries must count as they weigh.
-_LOG_BYTES: Final = 1200
+# The share of `max_bytes` that those may take; and the share of claims, oldest dropped first.
+_REMEMBERED_SHARE: Final = 4
+_CLAIMED_SHARE: Final = 4
+# What an entry weighs besides its bytes; measured with tracemalloc, rounded up. The bound is on
+# memory, so small entries must count as they weigh.
 _ENTRY_BYTES: Final = 200
+# Expired logs are dropped at their end where nothing asks for them, at most so often.
+_EXPIRE_S: Final = 1.0
 
 
 class _Log:
     __slots__ = ("closed", "entries", "epoch", "expires", "last", "plan", "record", "size")
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, plan: bytes | None) -> None:
         self.record = record
-        self.plan: bytes | None = None
+        self.plan = plan
         self.entries: list[Entry] = []
         self.epoch = 1
         self.last = START
         self.closed = False
         self.expires = sys.float_info.max
-        self.size = _LOG_BYTES
+        self.size = weight_of_log(record, plan)
 
 
 class MemoryStore:
     """Logs in memory, gone with the process.
 
-    `ttl_s` is how long an ended log is kept; `max_bytes` bounds all logs together: beyond it the
-    logs that ended first go first. A log that still runs is never dropped.
+    `ttl_s` is how long an ended log is kept. `max_bytes` bounds all that is kept, as it weighs in
+    memory: logs with their records and plans, records of trimmed logs, claims. Beyond it the logs
+    that ended first go first. A log that still runs is never dropped.
     """
 
     shared = False
@@ -55,18 +63,20 @@ class MemoryStore:
         self._logs: dict[str, _Log] = {}
         self._ended: OrderedDict[str, _Log] = OrderedDict()
         self._trimmed: OrderedDict[str, _Log] = OrderedDict()
-        self._labels: dict[str, list[str]] = {}
-        self._claims: dict[str, tuple[str, float]] = {}
-        self._claims_end: list[tuple[float, str]] = []  # a heap: not all are kept equally long
+        self._trimmed_bytes = 0
+        self._principals = Names()
+        self._labels = Names()
+        self._claims = Claims(ttl_s)
+        self._timer: asyncio.TimerHandle | None = None
 
     async def open(self, on_note: OnNote) -> None:
         """There is nobody to hear from."""
 
     async def create(self, record: Record, plan: bytes | None = None) -> None:
-        log = self._logs[record.stream] = _Log(record)
-        log.plan = plan
+        log = self._logs[record.stream] = _Log(record, plan)
+        self._principals.add(record.principal, record.stream)
         if record.label is not None:
-            self._labels.setdefault(record.label, []).append(record.stream)
+            self._labels.add(record.label, record.stream)
         self._bytes += log.size
         self._make_room()
 
@@ -91,9 +101,12 @@ class MemoryStore:
         self._bytes += size
         if closes:
             log.closed = True
+            self._bytes -= weight(log.plan)
+            log.size -= weight(log.plan)
             log.plan = None
             log.expires = asyncio.get_running_loop().time() + self._ttl_s
             self._ended[stream] = log
+            self._expire_at(log.expires)
         if self._bytes > self._max_bytes or closes:
             self._make_room()
         return "ok"
@@ -123,40 +136,35 @@ class MemoryStore:
 
     async def list(self, principal: str | None, limit: int) -> Sequence[Record]:
         self._make_room()
-        records: list[Record] = []
-        for log in reversed(self._logs.values()):
-            if log.record.principal == principal and log.record.stream not in self._trimmed:
-                records.append(log.record)
-                if len(records) == limit:
-                    break
-        return records
+        streams = (s for s in self._principals.newest(principal) if s not in self._trimmed)
+        return [self._logs[stream].record for stream in islice(streams, limit)]
 
     async def labelled(self, label: str, limit: int) -> Sequence[Record]:
         self._make_room()
-        streams = reversed(self._labels.get(label, ()))
-        return [self._logs[stream].record for stream in streams][:limit]
+        return [self._logs[stream].record for stream in islice(self._labels.newest(label), limit)]
 
     async def claim(self, key: str, value: str, keep_s: float | None = None) -> str:
-        now = self._drop_claims()
-        if key not in self._claims:
-            expires = now + (self._ttl_s if keep_s is None else keep_s)
-            self._claims[key] = (value, expires)
-            heapq.heappush(self._claims_end, (expires, key))
-        return self._claims[key][0]
+        held = self._claims.claim(key, value, keep_s, asyncio.get_running_loop().time())
+        self._make_room()
+        end = self._claims.next_end()
+        if end is not None:
+            self._expire_at(end)
+        return held
 
     async def claimed(self, key: str) -> str | None:
-        self._drop_claims()
-        return self._claims.get(key, (None,))[0]
+        return self._claims.claimed(key, asyncio.get_running_loop().time())
 
     async def disclaim(self, key: str, value: str) -> None:
-        if key in self._claims and self._claims[key][0] == value:
-            del self._claims[key]
+        self._claims.disclaim(key, value)
 
     def send(self, node: str, note: Note, stream: str) -> None:
         """There is nobody to tell."""
 
     async def beat(self) -> None:
         self._make_room()
+
+    async def ready(self) -> None:
+        """Memory is always ready: what has ended makes room."""
 
     async def orphans(self) -> Sequence[Record]:
         return []
@@ -175,17 +183,9 @@ class MemoryStore:
         """Nobody could take anything over."""
 
     async def aclose(self) -> None:
-        """Nothing is held beyond memory."""
-
-    def _drop_claims(self) -> float:
-        """Drop the claims whose time is over; the time now."""
-        now = asyncio.get_running_loop().time()
-        while self._claims_end and self._claims_end[0][0] <= now:
-            expires, key = heapq.heappop(self._claims_end)
-            # Disclaimed and claimed again, the key has a later end, which is in the heap too.
-            if self._claims.get(key, ("", 0.0))[1] == expires:
-                del self._claims[key]
-        return now
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _find(self, stream: str) -> _Log | None:
         self._make_room()
@@ -194,32 +194,65 @@ class MemoryStore:
     def _make_room(self) -> None:
         """Drop what has expired, and the logs that ended first while there is too much."""
         now = asyncio.get_running_loop().time()
-        while self._ended:
-            stream, log = next(iter(self._ended.items()))
-            expired = log.expires <= now
-            if not expired and self._bytes <= self._max_bytes:
+        self._claims.expire(now)
+        for logs in (self._ended, self._trimmed):
+            while logs and (first := next(iter(logs.values()))).expires <= now:
+                self._drop(first)
+        while self._claims.bytes > self._max_bytes // _CLAIMED_SHARE:
+            if not self._claims.drop_oldest():
                 break
-            del self._ended[stream]
-            self._bytes -= log.size
-            if expired:
-                self._drop(stream)
-            else:
-                log.entries.clear()
-                self._trimmed[stream] = log
-        while self._trimmed:
-            stream, log = next(iter(self._trimmed.items()))
-            if log.expires > now and len(self._trimmed) <= _REMEMBERED:
-                break
-            del self._trimmed[stream]
-            self._drop(stream)
+        while self._ended and self._bytes + self._claims.bytes > self._max_bytes:
+            self._trim(next(iter(self._ended.values())))
+        most = self._max_bytes // _REMEMBERED_SHARE
+        while len(self._trimmed) > _REMEMBERED or self._trimmed_bytes > most:
+            self._drop(next(iter(self._trimmed.values())))
 
-    def _drop(self, stream: str) -> None:
-        label = self._logs.pop(stream).record.label
-        if label is not None:
-            streams = self._labels[label]
-            streams.remove(stream)
-            if not streams:
-                del self._labels[label]
+    def _trim(self, log: _Log) -> None:
+        """Keep of a log only that it was there, and whose it was."""
+        del self._ended[log.record.stream]
+        log.entries.clear()
+        log.record = msgspec.structs.replace(log.record, spoken=None, metadata=None, route=None)
+        self._bytes -= log.size
+        log.size = weight_of_log(log.record, None)
+        self._bytes += log.size
+        self._trimmed_bytes += log.size
+        self._trimmed[log.record.stream] = log
+
+    def _drop(self, log: _Log) -> None:
+        """Forget an ended log."""
+        record = log.record
+        self._ended.pop(record.stream, None)
+        if self._trimmed.pop(record.stream, None) is not None:
+            self._trimmed_bytes -= log.size
+        self._bytes -= log.size
+        del self._logs[record.stream]
+        self._principals.discard(record.principal, record.stream)
+        if record.label is not None:
+            self._labels.discard(record.label, record.stream)
+
+    def _expire_at(self, when: float) -> None:
+        """Drop what has expired by then, also where nothing asks for it any more."""
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(max(when, loop.time() + _EXPIRE_S), self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._make_room()
+        ends = [log.expires for logs in (self._ended, self._trimmed) for log in _first_of(logs)]
+        end = self._claims.next_end()
+        if end is not None:
+            ends.append(end)
+        if ends:
+            self._expire_at(min(ends))
+
+
+def _first_of(logs: OrderedDict[str, _Log]) -> list[_Log]:
+    """The log that ended first, where there is one."""
+    return list(islice(logs.values(), 1))
 
 
 def _refusal(log: _Log, prev: Position, last: Position, data: bytes) -> Appended:
