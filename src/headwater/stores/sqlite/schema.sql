@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS claims (
     value   TEXT NOT NULL,
     expires REAL NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS claims_ended ON claims (expires);
 
 CREATE TABLE IF NOT EXISTS boots (
     boot TEXT NOT NULL

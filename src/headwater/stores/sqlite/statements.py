@@ -16,8 +16,12 @@ from headwater.stores.base import Appended, Entry, Record, Tail
 #: Of the tables. A file of another version is refused: its processes may still be at work.
 VERSION: Final = 1
 
-# What `beat` deletes at once: a short transaction, since appends wait for it.
+# How long one step of a sweep may hold the file, and what it deletes between two looks at the
+# clock: appends of every process wait for it.
+_SWEEP_S: Final = 0.004
 _SWEPT: Final = 64
+# Four pages, and one for each of the tables' trees.
+_PROBED: Final = 8192
 
 _RECORD: Final = "SELECT record, node FROM streams WHERE (expires IS NULL OR expires > ?)"
 # The row is inserted only where the stream is open, of this epoch, and ends at `prev`.
@@ -35,6 +39,13 @@ WHERE s.stream = ? ORDER BY e.epoch DESC, e.seq DESC LIMIT 1
 _READ: Final = """
 SELECT epoch, seq, data FROM entries
 WHERE number = ? AND (epoch, seq) > (?, ?) ORDER BY epoch, seq
+"""
+_SWEEP_CLAIMS: Final = """
+DELETE FROM claims WHERE key IN (SELECT key FROM claims WHERE expires <= ? LIMIT ?)
+"""
+_SWEEP_ENTRIES: Final = """
+DELETE FROM entries WHERE number = ?1
+AND (epoch, seq) IN (SELECT epoch, seq FROM entries WHERE number = ?1 LIMIT ?2)
 """
 
 _encode = msgspec.json.Encoder().encode
@@ -109,7 +120,7 @@ def append(
 
 def _refusal(connection: sqlite3.Connection, stream: str, last: Position, data: bytes) -> Appended:
     row = connection.execute(_LAST, (stream,)).fetchone()
-    if row is None:
+    if row is None or (row[0] is not None and row[0] <= time.monotonic()):
         return "gone"
     expires, owner_epoch, epoch, seq, tail = row
     if epoch is not None and Position(epoch, seq) == last and tail == data:
@@ -156,16 +167,9 @@ def disclaim(connection: sqlite3.Connection, key: str, value: str) -> None:
 
 
 def beat(connection: sqlite3.Connection, node: str, lease_s: float) -> list[str]:
-    """Renew the lease, delete some of what has expired; the nodes that are forgotten by this."""
+    """Renew the lease; the nodes that are forgotten by this."""
     now = time.monotonic()
     connection.execute("REPLACE INTO nodes VALUES (?, ?)", (node, now + lease_s))
-    numbers = connection.execute(
-        "DELETE FROM streams WHERE number IN "
-        "(SELECT number FROM streams WHERE expires <= ? LIMIT ?) RETURNING number",
-        (now, _SWEPT),
-    ).fetchall()
-    connection.executemany("DELETE FROM entries WHERE number = ?", numbers)
-    connection.execute("DELETE FROM claims WHERE expires <= ?", (now,))
     dead = connection.execute(
         "DELETE FROM nodes WHERE expires <= ? AND node NOT IN "
         "(SELECT node FROM streams WHERE expires IS NULL) RETURNING node",
@@ -175,8 +179,58 @@ def beat(connection: sqlite3.Connection, node: str, lease_s: float) -> list[str]
 
 
 def release(connection: sqlite3.Connection, node: str) -> None:
-    """A lease that has run out."""
+    """A lease that has run out; none at all where it holds no open stream."""
     connection.execute("UPDATE nodes SET expires = 0 WHERE node = ?", (node,))
+    connection.execute(
+        "DELETE FROM nodes WHERE node = ? AND node NOT IN "
+        "(SELECT node FROM streams WHERE expires IS NULL)",
+        (node,),
+    )
+
+
+def sweep(connection: sqlite3.Connection, node: str) -> bool:
+    """Delete some of what has expired, in one short transaction; whether there may be more.
+
+    One living process does so for all: many at once would leave no room for appends.
+    """
+    now = time.monotonic()
+    alive = connection.execute("SELECT min(node) FROM nodes WHERE expires > ?", (now,))
+    if alive.fetchone() != (node,) or not _expired(connection, now):
+        return False
+    connection.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()  # it may have waited for the file
+    while (left := _sweep_some(connection, now)) and time.monotonic() - began < _SWEEP_S:
+        pass
+    connection.execute("COMMIT")
+    return left
+
+
+def _expired(connection: sqlite3.Connection, now: float) -> bool:
+    """Whether anything has expired, seen without holding up who writes."""
+    sql = (
+        "SELECT EXISTS (SELECT 1 FROM streams WHERE expires <= ?1) "
+        "OR EXISTS (SELECT 1 FROM claims WHERE expires <= ?1)"
+    )
+    [found] = connection.execute(sql, (now,)).fetchone()
+    return bool(found)
+
+
+def _sweep_some(connection: sqlite3.Connection, now: float) -> bool:
+    """Some entries of an expired stream, or the stream itself once it has none, or some claims."""
+    row = connection.execute("SELECT number FROM streams WHERE expires <= ? LIMIT 1", (now,))
+    [number] = row.fetchone() or (None,)
+    if number is None:
+        return connection.execute(_SWEEP_CLAIMS, (now, _SWEPT)).rowcount == _SWEPT
+    if connection.execute(_SWEEP_ENTRIES, (number, _SWEPT)).rowcount < _SWEPT:
+        connection.execute("DELETE FROM streams WHERE number = ?", (number,))
+    return True
+
+
+def probe(connection: sqlite3.Connection, node: str) -> None:
+    """Write more pages than the beginning of a stream does, as a claim that is over at once."""
+    now = time.monotonic()
+    value = f"{now} ".ljust(_PROBED)
+    connection.execute("REPLACE INTO claims VALUES (?, ?, ?)", (f"ready {node}", value, now))
 
 
 # reads

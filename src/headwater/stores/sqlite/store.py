@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from headwater.errors import StorageError
 from headwater.position import Position
@@ -19,9 +19,20 @@ from headwater.stores.base import Appended, Entry, Note, OnNote, Record, Tail
 from headwater.stores.sqlite import statements as sql
 from headwater.stores.sqlite.channel import Channel
 from headwater.stores.sqlite.commits import Commits
-from headwater.stores.sqlite.worker import Worker, connect
+from headwater.stores.sqlite.file import (
+    LOST,
+    NOT_MADE,
+    SLOW,
+    connect,
+    identity,
+    make_private,
+    remedy,
+)
+from headwater.stores.sqlite.worker import Worker
 
 log = logging.getLogger("headwater.stores")
+
+T = TypeVar("T")
 
 # Processes that open a new file at once are in each other's way: WAL mode wants it alone.
 _OPEN_S: Final = 10.0
@@ -29,6 +40,10 @@ _OPEN_S: Final = 10.0
 # readers that come without a pause could put it off for ever.
 _CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
 _RESTART_BYTES: Final = 64 * 1024 * 1024
+# Between two steps of a sweep: half of the time the file is left to those who write.
+_SWEEP_PAUSE_S: Final = 0.004
+# How long a probe waits for its commit.
+_READY_S: Final = 1.5
 
 
 class SqliteStore:
@@ -49,15 +64,18 @@ class SqliteStore:
         self._writer: Worker | None = None
         self._numbers: dict[str, int] = {}  # of the open streams that this process began
         self._channel: Channel | None = None
+        self._file: tuple[int, int] | None = None
+        self._lost = False
+        self._sweeping = False
+        self._closed = False
 
     async def open(self, on_note: OnNote) -> None:
         try:
             await asyncio.to_thread(_prepare, self._path, self._ttl_s)
             self._here = connect(self._path, waits=False)
-        except sqlite3.Error as error:
-            raise StorageError(
-                "store_unavailable", f"{self._path} cannot be opened: {error}."
-            ) from error
+        except (sqlite3.Error, OSError) as error:
+            raise self._not_opened(error) from error
+        self._file = identity(self._path)
         self._channel = Channel(self._path, self.node, on_note)
         self._writer = Worker(self._path)
         self._reader = Worker(self._path)
@@ -66,9 +84,7 @@ class SqliteStore:
         await self.beat()
 
     async def create(self, record: Record, plan: bytes | None = None) -> None:
-        number = await self._commits.run(
-            partial(sql.create, record=record, node=self.node, plan=plan)
-        )
+        number = await self._write(partial(sql.create, record=record, node=self.node, plan=plan))
         self._numbers[record.stream] = number
 
     def append(
@@ -80,6 +96,8 @@ class SqliteStore:
         closes: bool,
         done: Callable[[Appended], None],
     ) -> Appended | None:
+        if self._lost:
+            return "failed"
         ends_in = self._ttl_s if closes else None
         number = self._numbers.get(stream)
 
@@ -95,39 +113,40 @@ class SqliteStore:
         return None
 
     async def record(self, stream: str) -> Record | None:
-        return await self._reader.run(partial(sql.record, stream=stream))
+        return await self._read(partial(sql.record, stream=stream))
 
     async def plan(self, stream: str) -> bytes | None:
-        return await self._reader.run(partial(sql.plan, stream=stream))
+        return await self._read(partial(sql.plan, stream=stream))
 
     async def tail(self, stream: str) -> Tail | None:
-        return await self._reader.run(partial(sql.tail, stream=stream))
+        return await self._read(partial(sql.tail, stream=stream))
 
     async def read(self, stream: str, after: Position, limit: int) -> Sequence[Entry] | None:
-        return await self._reader.run(partial(sql.read, stream=stream, after=after, limit=limit))
+        return await self._read(partial(sql.read, stream=stream, after=after, limit=limit))
 
     async def list(self, principal: str | None, limit: int) -> Sequence[Record]:
-        return await self._reader.run(partial(sql.of_principal, principal=principal, limit=limit))
+        return await self._read(partial(sql.of_principal, principal=principal, limit=limit))
 
     async def labelled(self, label: str, limit: int) -> Sequence[Record]:
-        return await self._reader.run(partial(sql.labelled, label=label, limit=limit))
+        return await self._read(partial(sql.labelled, label=label, limit=limit))
 
     async def claim(self, key: str, value: str, keep_s: float | None = None) -> str:
         kept = self._ttl_s if keep_s is None else keep_s
-        return await self._commits.run(partial(sql.claim, key=key, value=value, keep_s=kept))
+        return await self._write(partial(sql.claim, key=key, value=value, keep_s=kept))
 
     async def claimed(self, key: str) -> str | None:
-        return await self._reader.run(partial(sql.claimed, key=key))
+        return await self._read(partial(sql.claimed, key=key))
 
     async def disclaim(self, key: str, value: str) -> None:
-        await self._commits.run(partial(sql.disclaim, key=key, value=value))
+        await self._write(partial(sql.disclaim, key=key, value=value))
 
     def send(self, node: str, note: Note, stream: str) -> None:
         if self._channel is not None:
             self._channel.send(node, note, stream)
 
     async def beat(self) -> None:
-        dead = await self._commits.run(partial(sql.beat, node=self.node, lease_s=self._lease_s))
+        self._look()
+        dead = await self._write(partial(sql.beat, node=self.node, lease_s=self._lease_s))
         for node in dead:
             if self._channel is not None:
                 self._channel.forget(node)
@@ -136,32 +155,87 @@ class SqliteStore:
         if size > _CHECKPOINT_BYTES:
             mode = "PASSIVE" if size <= _RESTART_BYTES else "RESTART"
             self._keeper.push(partial(_checkpoint, mode=mode), _say)
+        self._sweep()
+
+    async def ready(self) -> None:
+        self._look()
+        self._check_file()
+        try:
+            async with asyncio.timeout(_READY_S):
+                await self._write(partial(sql.probe, node=self.node))
+        except TimeoutError as error:
+            raise StorageError("store_unavailable", SLOW) from error
+        except StorageError as error:
+            raise StorageError("store_unavailable", remedy(error.__cause__)) from error
 
     async def orphans(self) -> Sequence[Record]:
-        return await self._reader.run(sql.orphans)
+        return await self._read(sql.orphans)
 
     async def takeover(self, stream: str, node: str) -> Tail | None:
-        return await self._commits.run(
+        return await self._write(
             partial(sql.takeover, stream=stream, node=node, new_node=self.node)
         )
 
     async def release(self) -> None:
-        await self._commits.run(partial(sql.release, node=self.node))
+        await self._write(partial(sql.release, node=self.node))
 
     async def aclose(self) -> None:
         if self._writer is None:
             return
+        self._closed = True
         for worker in (self._writer, self._reader, self._keeper):
             await worker.aclose()
         self._here.close()
         if self._channel is not None:
             self._channel.close()
 
+    async def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_file()
+        return await self._reader.run(job)
+
+    async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_file()
+        return await self._commits.run(job)
+
+    def _not_opened(self, error: Exception) -> StorageError:
+        """For callers, who learn no path; the log has it."""
+        log.error("%s cannot be opened: %s", self._path, error)
+        made = isinstance(error, sqlite3.Error)
+        return StorageError("store_unavailable", remedy(error) if made else NOT_MADE)
+
+    def _look(self) -> None:
+        """See whether the file is still the one that was opened."""
+        lost = identity(self._path) != self._file
+        if lost and not self._lost:
+            log.error("%s was removed or replaced while it was used", self._path)
+        self._lost = lost
+
+    def _check_file(self) -> None:
+        """`StorageError` when the file is gone: what is written into it is lost at the next start,
+        and other processes have another one.
+        """
+        if self._lost:
+            raise StorageError("store_unavailable", LOST)
+
+    def _sweep(self) -> None:
+        """Delete what has expired, step by step beside the loop, until nothing is left."""
+        if not self._sweeping and not self._closed:
+            self._sweeping = True
+            self._keeper.push(partial(sql.sweep, node=self.node), self._swept)
+
+    def _swept(self, more: bool | Exception) -> None:
+        self._sweeping = False
+        if more is True:
+            asyncio.get_running_loop().call_later(_SWEEP_PAUSE_S, self._sweep)
+        elif isinstance(more, Exception):
+            log.warning("expired streams could not be deleted: %s", more)
+
 
 def _prepare(path: Path, ttl_s: float) -> None:
     """Make the file and its tables; the first of several processes does, the others wait."""
     give_up_at = time.monotonic() + _OPEN_S
     schema = files(__package__).joinpath("schema.sql").read_text()
+    make_private(path)
     while True:
         connection = connect(path)
         try:

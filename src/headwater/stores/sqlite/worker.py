@@ -9,14 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from headwater.errors import StorageError
+from headwater.stores.sqlite.file import connect
 
 T = TypeVar("T")
-
-# How long another process's commit is waited for.
-_BUSY_S: Final = 5.0
 
 
 class Worker:
@@ -78,20 +76,3 @@ class Worker:
         finally:
             if self._connection is not None:
                 self._connection.close()
-
-
-def connect(path: Path, *, waits: bool = True) -> sqlite3.Connection:
-    """A connection of this thread, in autocommit: transactions are begun by hand.
-
-    `waits` is whether it waits for another's commit; either way it does while it is made.
-    """
-    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-    # An entry is a few dozen bytes, and a commit writes whole pages. For a file that is new.
-    connection.execute("PRAGMA page_size=2048")
-    # Survives the death of the process; what the machine's own death may take is the last commits.
-    connection.execute("PRAGMA synchronous=NORMAL")
-    # A checkpoint would come in the middle of a commit; `beat` does them apart.
-    connection.execute("PRAGMA wal_autocheckpoint=0")
-    if not waits:
-        connection.execute("PRAGMA busy_timeout=0")
-    return connection
