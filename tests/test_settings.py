@@ -62,6 +62,7 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         "server.allowed_hosts": (),
         "server.cors_origins": (),
         "store.url": "memory://",
+        "store.prefix": "hw",
         "store.ttl_s": 3600.0,
         "store.max_stream_bytes": 16 * 1024 * 1024,
         "store.max_bytes": 256 * 1024 * 1024,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote
 
 import msgspec
 
@@ -19,6 +19,7 @@ from headwater.providers.base import Source
 from headwater.providers.transformed import Transformed
 from headwater.rights import Rights
 from headwater.settings import Settings
+from headwater.settings.store_url import REDIS, resolved, sqlite_path
 from headwater.stores.base import Record, Store
 from headwater.stores.memory import MemoryStore
 from headwater.stores.sqlite import SqliteStore
@@ -47,32 +48,36 @@ WIRES: Final[dict[str, Wire]] = {
 OWN_MODEL: Final = "generator"
 
 
-def store_opener(settings: Settings) -> Callable[[], Store]:
+def store_opener(
+    settings: Settings, environ: Mapping[str, str] | None = None
+) -> Callable[[], Store]:
     """What opens the store that `store.url` names; `ConfigurationError` for one that is not there.
 
-    Nothing is opened yet: a server that cannot have its store is to say so before it listens.
+    `environ` is the process's environment unless given. Nothing is opened yet: a server that cannot
+    have its store is to say so before it listens. No error holds anything of the URL.
     """
-    url, ttl_s, lease_s = settings.store.url, settings.store.ttl_s, settings.store.lease_s
-    scheme, _, rest = url.partition(":")
+    url = resolved(settings.store.url, os.environ if environ is None else environ)
+    ttl_s, lease_s = settings.store.ttl_s, settings.store.lease_s
+    scheme, _, _ = url.partition(":")
     if scheme == "memory":
         return partial(MemoryStore, ttl_s=ttl_s, max_bytes=settings.store.max_bytes)
     if scheme == "sqlite":
-        # As SQLAlchemy has it: three slashes before a relative path, four before an absolute one.
-        path = unquote(rest.removeprefix("///"))
-        if not rest.startswith("///") or not path:
-            raise ConfigurationError(
-                f"store.url: {url!r} names no file; use sqlite:///relative.db or "
-                "sqlite:////absolute.db"
-            )
-        return partial(SqliteStore, Path(path), ttl_s=ttl_s, lease_s=lease_s)
-    if scheme in ("redis", "rediss", "unix"):
+        return partial(SqliteStore, Path(sqlite_path(url)), ttl_s=ttl_s, lease_s=lease_s)
+    if scheme in REDIS:
         try:
             from headwater.stores.redis import RedisStore
         except ImportError as error:
             raise ConfigurationError(
                 f"store.url: {scheme} needs redis-py: pip install 'headwater[redis]'"
             ) from error
-        return partial(RedisStore, url, ttl_s=ttl_s, lease_s=lease_s)
+        return partial(
+            RedisStore,
+            url,
+            ttl_s=ttl_s,
+            lease_s=lease_s,
+            turn_s=settings.timeouts.connect_s,
+            prefix=settings.store.prefix,
+        )
     if scheme in plugins.names("headwater.stores"):
         return partial(plugins.load("headwater.stores", scheme), url, settings.store)
     known = ", ".join(("memory", "sqlite", "redis", *plugins.names("headwater.stores")))
@@ -112,7 +117,7 @@ class Runtime:
         self.settings = settings
         self.pool = Pool(connect_s=settings.timeouts.connect_s)
         self.models = Models(settings, self.pool, environ)
-        self.store = store_opener(settings)()
+        self.store = store_opener(settings, environ)()
         self.hub = Hub(settings, self.store, self._recover, observer, on_end)
         self.rights = Rights(settings)
         self.limits = Limits(self.rights.limits)

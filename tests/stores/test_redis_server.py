@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
+import redis
 import trustme
 import uvloop
 
@@ -195,31 +196,167 @@ def test_long_lists_are_read_in_pieces(server: RedisServer) -> None:
         for limit in (0, 1, 100, 149, 150, 151, 190, 1000):
             for found in (await store.list("me", limit), await store.labelled("label", limit)):
                 assert [record.stream for record in found] == left[:limit]
-        with server.client() as client:
-            assert client.llen("hw:by:me") == 190
         await store.aclose()
 
     asyncio.run(run())
 
 
-def test_names_of_what_expired_go_too(server: RedisServer) -> None:
-    async def run() -> None:
-        store = await opened(RedisStore, url=server.url, ttl_s=0.2)
-        for number in range(250):
-            await end(store, f"s{number}")
-        await store.create(record(store, "running", "label"))
-        for number in range(250, 300):
-            await end(store, f"s{number}")
-        await asyncio.sleep(0.3)
-        for _ in range(12):
-            await store.beat()
-        await store.aclose()
+def test_names_go_with_their_streams(server: RedisServer) -> None:
+    """While another stream of the list runs, and whether or not anything is asked meanwhile."""
 
-    def left(client: Any) -> list[int]:
-        return [client.llen("hw:by:me"), client.llen("hw:label:label")]
+    async def run() -> None:
+        store = await opened(RedisStore, url=server.url, ttl_s=0.5)
+        await store.create(record(store, "running", "label"))
+        for number in range(300):
+            await end(store, f"s{number}")
+        await asyncio.sleep(0.7)
+        # Whatever writes a list removes more names than it adds.
+        for name in ("more", "most"):
+            await end(store, name)
+        assert lists(server) == [{"running", "more", "most"}] * 2
+        await asyncio.sleep(0.7)
+        assert [each.stream for each in await store.labelled("label", 9)] == ["running"]
+        assert [each.stream for each in await store.list("me", 9)] == ["running"]
+        assert lists(server) == [{"running"}] * 2
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        store.append("running", START, P1, b"end", True, ended.set_result)
+        assert await ended == "ok"
+        await asyncio.sleep(0.7)
+        with server.client() as client:
+            assert sorted(client.keys("*")) == [f"hw:node:{store.node}".encode(), b"hw:nodes"]
+        await store.release()
+        await store.aclose()
 
     asyncio.run(run())
     with server.client() as client:
-        assert left(client) == [1, 1]
-        assert client.scard("hw:nodes") == 1
-        assert client.keys("hw:open:*") != []
+        assert client.keys("*") == []
+
+
+def lists(server: RedisServer) -> list[set[str]]:
+    """The streams that are in the lists of the principal and of the label."""
+    with server.client() as client:
+        return [
+            {name[1:].decode() for name in client.zrangebyscore(key, 0, "+inf")}
+            for key in ("hw:by:me", "hw:label:label")
+        ]
+
+
+def test_a_connection_that_is_lost_at_the_end_leaves_no_name(server: RedisServer) -> None:
+    """What follows the end of a stream is sent until Redis has run it."""
+
+    async def run() -> None:
+        store = await opened(RedisStore, url=server.url, ttl_s=0.5)
+        for number in range(30):
+            await store.create(record(store, f"s{number}", f"label {number}"))
+            ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+            def done(result: str, ended: asyncio.Future[str] = ended, number: int = number) -> None:
+                ended.set_result(result)
+                link = store._pipeline._line.link  # type: ignore[attr-defined]
+                assert link is not None
+                if number % 2:
+                    link.drop()  # before it is sent
+                else:  # after it was sent, before its reply is read
+                    asyncio.get_running_loop().call_later(0, link.drop)
+
+            store.append(f"s{number}", START, P1, b"end", True, done)
+            assert await ended in ("ok", "duplicate")
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(1.0)
+        with server.client() as client:
+            assert sorted(client.keys("*")) == [f"hw:node:{store.node}".encode(), b"hw:nodes"]
+        await store.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_process_that_died_at_the_end_of_a_stream_leaves_no_name(server: RedisServer) -> None:
+    """The log has its end; the lists have not heard of it. Whoever looks for orphans tells them."""
+
+    async def run() -> None:
+        first = await opened(RedisStore, url=server.url, ttl_s=0.5, lease_s=0.5)
+        other = await opened(RedisStore, url=server.url, ttl_s=0.5, lease_s=0.5)
+        first._pipeline.sure = lambda *commands: None  # type: ignore[attr-defined]
+        await end(first, "s")
+        await first.release()
+        await first.aclose()
+        assert await other.orphans() == []
+        assert await other.orphans() == []
+        await other.release()
+        await other.aclose()
+        await asyncio.sleep(0.7)
+
+    asyncio.run(run())
+    with server.client() as client:
+        assert client.keys("*") == []
+
+
+def test_two_deployments_in_one_redis_by_their_prefixes(server: RedisServer) -> None:
+    async def run() -> None:
+        one = await opened(RedisStore, url=server.url)
+        other = await opened(RedisStore, url=server.url, prefix="staging.eu:hw")
+        for store in (one, other):
+            await end(store, "s")
+            await store.create(record(store, "running", "label"))
+            await store.claim("key", store.node)
+        assert await other.claimed("key") == other.node
+        await one.release()
+        assert await other.orphans() == []
+        assert [each.stream for each in await other.list("me", 9)] == ["running", "s"]
+        with server.client() as client:
+            names = {key.decode().partition("{")[0] for key in client.keys("*")}
+            assert all(name.startswith(("hw:", "staging.eu:hw:")) for name in names)
+            assert len(client.keys("staging*")) == len(client.keys("hw:*")) + 1  # its lease
+            channels = [name.decode() for name in client.pubsub_channels()]
+            assert sorted(channels) == [f"hw:to:{one.node}", f"staging.eu:hw:to:{other.node}"]
+        await one.aclose()
+        await other.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_stream_costs_so_many_commands_and_no_more(server: RedisServer) -> None:
+    def sent(client: redis.Redis) -> int:
+        return sum(
+            stats["calls"]
+            for name, stats in client.info("commandstats").items()
+            # Not what scripts call as well, which is counted too.
+            if name in ("cmdstat_evalsha", "cmdstat_sadd", "cmdstat_srem")
+        )
+
+    async def run() -> None:
+        store = await opened(RedisStore, url=server.url)
+        await end(store, "first")
+        with server.client() as client:
+            before = sent(client)
+            await end(store, "s")
+            await asyncio.sleep(0.05)
+            # Three scripts and two sets to begin it; its append, two scripts and a set to end it.
+            assert sent(client) - before == 3 + 2 + 1 + 2 + 1
+        await store.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_user_who_may_do_what_the_docs_say_and_nothing_else(server: RedisServer) -> None:
+    [rules] = re.findall(r"`(~hw:\* [^`]*)`", Path("docs/stores.md").read_text())
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "app", "on", ">secret", *rules.split())
+    url = f"redis://app:secret@127.0.0.1:{server.port}/0"
+    works(url)
+
+    async def run() -> None:
+        store = await opened(RedisStore, url=url)
+        await store.create(record(store, "running", "label"))
+        assert [each.stream for each in await store.list("me", 1)] == ["running"]
+        assert await store.takeover("running", store.node) is not None
+        assert await store.claim("key", "value") == "value"
+        await store.disclaim("key", "value")
+        await store.ready()
+        assert await store.orphans() == []
+        await store.release()
+        await store.aclose()
+        with pytest.raises(StorageError):
+            await opened(RedisStore, url=url, prefix="other")
+
+    asyncio.run(run())

@@ -13,7 +13,7 @@ import click
 @click.option("--host", help="Address to listen on (127.0.0.1).")
 @click.option("--port", type=int, help="Port to listen on (8000); 0 takes any free one.")
 @click.option("--workers", type=int, metavar="N", help="Processes (1); more want a shared store.")
-@click.option("--store", metavar="URL", help="memory://, sqlite:///FILE or redis://HOST/0.")
+@click.option("--store", metavar="URL", help="memory://, sqlite:///FILE, redis://HOST/0, env:VAR.")
 @click.option("--no-auth", is_flag=True, help="Answer everyone who reaches it: see below.")
 @click.option("--upstream", metavar="URL", help="An OpenAI-compatible base URL, /v1 included.")
 def command(

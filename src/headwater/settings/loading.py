@@ -12,6 +12,7 @@ import msgspec
 from headwater.errors import ConfigurationError
 from headwater.settings.files import Lines, read_file
 from headwater.settings.schema import SHORTHANDS, Settings, fields_of, plain
+from headwater.settings.store_url import resolved
 from headwater.settings.values import WrongValue, check_provider, from_json, read
 
 FILE_NAME: Final = "headwater.toml"
@@ -43,7 +44,7 @@ def load(
     _from_flags(gathered, flags or {})
     gathered.check_tables()
     settings = msgspec.convert(gathered.values, Settings)
-    _check_together(settings, gathered)
+    _check_together(settings, gathered, environ)
     return settings
 
 
@@ -233,8 +234,8 @@ def _table_name(path: KeyPath) -> str:
     return ".".join(shown)
 
 
-def _check_together(settings: Settings, gathered: _Gathered) -> None:
-    if settings.store.url.startswith("memory:") and settings.server.workers > 1:
+def _check_together(settings: Settings, gathered: _Gathered, environ: Mapping[str, str]) -> None:
+    if settings.server.workers > 1 and resolved(settings.store.url, environ) == "memory://":
         where = gathered.places.get(("server", "workers"), "server.workers")
         raise ConfigurationError(
             f"{where}: memory:// cannot be shared by {settings.server.workers} workers;"

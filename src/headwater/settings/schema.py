@@ -22,6 +22,9 @@ WIRES: Final = ("openai", "responses", "anthropic", "gemini", "ollama", "tape")
 #: Those in which a provider can be given the beginning of its answer.
 CONTINUING: Final = ("openai", "anthropic")
 
+#: What `store.prefix` may be. Braces would be a hash tag, `*` and `?` a pattern in an ACL rule.
+PREFIX: Final = r"[A-Za-z0-9_.:-]{1,64}"
+
 MIB: Final = 1024 * 1024
 
 # A year: longer is a slip of the pen, and infinity is no deadline that a clock could keep.
@@ -101,9 +104,13 @@ class StoreSettings(Section, frozen=True):
     url: Annotated[
         str,
         Meta(
-            description="memory://, sqlite:///relative.db, sqlite:////absolute.db or redis://host/0."
+            description="memory://, sqlite:///relative.db, sqlite:////absolute.db, redis://host/0 "
+            "or env:VAR."
         ),
     ] = "memory://"
+    prefix: Annotated[
+        str, Meta(description="Begins every key and channel in Redis: one for each deployment.")
+    ] = "hw"
     ttl_s: Annotated[
         Seconds, Meta(description="How long a stream is kept after its end, in seconds.")
     ] = 3600.0

@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from headwater import plugins
-from headwater.settings.schema import WIRES, plain
+from headwater.settings import store_url
+from headwater.settings.schema import PREFIX, WIRES, plain
 
 _UNITS: Final = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS_BINARY: Final = {"kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -166,10 +167,14 @@ def _check_base_url(url: str) -> None:
 
 
 def _check_store_url(url: str) -> None:
-    if re.match(r"[a-z][a-z0-9+.-]*://", url) is None:
-        raise WrongValue(
-            "must be a URL such as memory://, sqlite:///headwater.db or redis://host/0"
-        )
+    problem = store_url.problem_of(url)
+    if problem is not None:
+        raise WrongValue(problem)
+
+
+def _check_prefix(prefix: str) -> None:
+    if re.fullmatch(PREFIX, prefix, re.ASCII) is None:
+        raise WrongValue("must be 1 to 64 letters, digits, dots, colons, hyphens or underscores")
 
 
 def _check_wire(wire: str) -> None:
@@ -242,6 +247,7 @@ _CHECKS: Final[dict[str, Callable[[Any], None]]] = {
     "server.cors_origins": _check_origins,
     "server.trusted_proxies": _check_networks,
     "store.url": _check_store_url,
+    "store.prefix": _check_prefix,
     "providers.*.wire": _check_wire,
     "models.*.after": _check_after,
     "models.*.route": _check_route,

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import AuthenticationError, NoScriptError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+)
 from redis.exceptions import ConnectionError as LostError
 
 from headwater.errors import ConfigurationError, StorageError
@@ -38,13 +47,15 @@ class Client:
     """Connections that are used by one at a time and kept.
 
     A connection whose replies were not all read is closed: the next to use it would be given
-    somebody else's. Every answer is there within `timeout_s`, or `StorageError`
-    (`store_unavailable`) is raised. Commands are such as may run twice.
+    somebody else's. A question waits for a connection for at most `turn_s`, and then for its answer
+    for at most `timeout_s`: `StorageError` (`store_unavailable`) is raised after that. Commands are
+    such as may run twice.
     """
 
-    def __init__(self, dialler: Dialler, timeout_s: float) -> None:
+    def __init__(self, dialler: Dialler, timeout_s: float, turn_s: float = 5.0) -> None:
         self._dialler = dialler
         self._timeout_s = timeout_s
+        self._turn_s = turn_s
         self._kept: list[AbstractConnection] = []
         self._room = asyncio.Semaphore(_CONNECTIONS)
 
@@ -65,10 +76,24 @@ class Client:
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Send the commands together; a reply each, in order."""
+        # A burst of streams that begin waits here: that is no sign that Redis does not answer.
+        try:
+            async with asyncio.timeout(self._turn_s):
+                await self._room.acquire()
+        except TimeoutError as error:
+            log.warning("no connection to Redis was free for %.1f s", self._turn_s)
+            raise unavailable() from error
+        try:
+            return await self.ask_now(*commands)
+        finally:
+            self._room.release()
+
+    async def ask_now(self, *commands: Command) -> list[Any]:
+        """As `ask`, on a connection beyond those that questions share: a lease waits for none."""
         task = asyncio.current_task()
         before = task.cancelling() if task is not None else 0
         try:
-            async with asyncio.timeout(self._timeout_s), self._room:
+            async with asyncio.timeout(self._timeout_s):
                 try:
                     replies = await self._ask(commands)
                 except NoScriptError:
@@ -117,6 +142,39 @@ class Client:
 def unavailable() -> StorageError:
     """What a caller is told when Redis cannot be asked."""
     return StorageError("store_unavailable", "The store cannot be asked now. Try again.")
+
+
+# What an operator does about an error: by its class, and by its code in the text of what a script
+# met before Redis 7.
+_REMEDIES: Final[tuple[tuple[type[Exception], str, str], ...]] = (
+    (OutOfMemoryError, "OOM", "Redis is full: raise its maxmemory, or lower store.ttl_s."),
+    (
+        NoPermissionError,
+        "NOPERM",
+        "Redis refuses a command or a key to its user: allow them in the user's ACL.",
+    ),
+    (
+        AuthenticationError,
+        "NOAUTH",
+        "Redis does not accept its user and password: check those of store.url.",
+    ),
+    (ReadOnlyError, "READONLY", "Redis is a replica: let store.url name the master."),
+    (BusyLoadingError, "LOADING", "Redis is still loading its data: wait."),
+    (
+        MasterDownError,
+        "MISCONF",
+        "Redis takes no writes: its own log says why.",
+    ),
+)
+
+
+def remedy(error: BaseException | None) -> str:
+    """Why Redis could not be asked and what to do; holds nothing of `store.url`."""
+    text = str(error)
+    for kind, code, what in _REMEDIES:
+        if isinstance(error, kind) or re.search(rf"(?:^|\W){code}\b", text):
+            return what
+    return "Redis does not answer: check that it runs, and that store.url names it."
 
 
 def _check(info: dict[str, str]) -> None:

@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from headwater.errors import ConfigurationError
+from headwater.settings.store_url import resolved
 
 log = logging.getLogger("headwater.stores.redis")
 
@@ -35,15 +36,20 @@ UNREACHABLE: Final = (RedisError, OSError, TimeoutError)
 _BACKOFF_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 
 
+_OPTIONS: Final = "redis-py does not know one of the options behind its ?, or takes another value"
+
+
 class Dialler:
     """Connects to the Redis of a URL; a step of connecting takes at most `timeout_s`."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self.timeout_s = timeout_s
+        url = resolved(url, {})
         try:
             self._pool = ConnectionPool.from_url(url)
-        except (ValueError, RedisError) as error:
-            raise ConfigurationError(f"store.url: {error}") from error
+        except (ValueError, RedisError):
+            # Without the cause: its message quotes the URL.
+            raise ConfigurationError(f"store.url: {_OPTIONS}") from None
         # After the URL's own options: replies are read as bytes of version 2 of the protocol, and
         # who repeats a command decides that by what it does.
         self._pool.connection_kwargs.update(
@@ -54,7 +60,10 @@ class Dialler:
 
     async def connect(self) -> AbstractConnection:
         """A new connection, past its handshake; raises one of `UNREACHABLE`."""
-        connection: AbstractConnection = self._pool.make_connection()
+        try:
+            connection: AbstractConnection = self._pool.make_connection()
+        except TypeError:
+            raise ConfigurationError(f"store.url: {_OPTIONS}") from None
         try:
             async with asyncio.timeout(2 * self.timeout_s):
                 await connection.connect()

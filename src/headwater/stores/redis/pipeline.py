@@ -11,17 +11,25 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from headwater.stores.base import Appended
 from headwater.stores.redis.connection import Command, Dialler, Line, Link, pack
-from headwater.stores.redis.scripts import APPEND
+from headwater.stores.redis.scripts import APPEND, KEEP, Script
 
 log = logging.getLogger("headwater.stores.redis")
 
 Done = Callable[[Appended], None]
 #: A command of `APPEND`, how many bytes it holds, and whom to tell what it came to.
 Append = tuple[Command, int, Done]
+
+
+class _Sure(NamedTuple):
+    """A command that is sent again until Redis has run it; `tries` counts its refusals."""
+
+    command: Command
+    tries: int = 0
+
 
 # Bytes that may wait: some four streams of the greatest length. Redis takes so much in less than a
 # second; where it does not, it takes nothing.
@@ -37,8 +45,14 @@ _PASSING: Final = re.compile(
 )
 
 
+# A command that Redis refuses, since its memory is full or the user may not run it, is tried again
+# so often, in this time.
+_TRIES: Final = 5
+_TRY_AGAIN_S: Final = 1.0
+
+
 class Pipeline:
-    """Appends and hints of one process, over one connection.
+    """Appends, hints and sure commands of one process, over one connection.
 
     An append is answered in the order of appends. When its reply is lost it is sent again, marked
     so, which makes the script look for it further back. `patience_s` without any answer, and all
@@ -52,10 +66,11 @@ class Pipeline:
         self._waiting: list[Append] = []
         self._bytes = 0
         self._hints: dict[Command, None] = {}
-        # In the order of the replies to come. None: nobody waits for that one.
-        self._in_flight: deque[Append | None] = deque()
+        self._sure: list[_Sure] = []
+        # In the order of the replies to come. None: the reply to a hint.
+        self._in_flight: deque[Append | _Sure | None] = deque()
         self._unloaded: list[Append] = []
-        self._load = True
+        self._loaded: set[str] = set()
         self._scheduled = False
         self._progress_at = 0.0
         self._sent_at = 0.0
@@ -77,9 +92,7 @@ class Pipeline:
         self._bytes += size
         if self._bytes > _ROOM:
             self._loop.call_soon(self._fail_all)
-        if not self._scheduled and not self._in_flight:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        self._schedule()
 
     def hint(self, command: Command) -> None:
         """Send a command that may be lost; the same one only once a pipeline."""
@@ -88,13 +101,15 @@ class Pipeline:
         if not self._waiting and not self._in_flight:
             self._begin()
         self._hints[command] = None
-        if not self._scheduled and not self._in_flight:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        self._schedule()
+
+    def sure(self, *commands: Command) -> None:
+        """Send commands that must run, and may run twice; a lost connection does not lose them."""
+        self._send_surely([_Sure(command) for command in commands])
 
     async def aclose(self, timeout_s: float) -> None:
         """Let Redis answer what waits, then answer it ourselves; close the connection."""
-        if self._line.link is not None and (self._waiting or self._in_flight):
+        if self._line.link is not None and (self._waiting or self._in_flight or self._sure):
             self._drained.clear()
             try:
                 async with asyncio.timeout(timeout_s):
@@ -109,6 +124,20 @@ class Pipeline:
 
     # out
 
+    def _schedule(self) -> None:
+        """Send at the end of this turn of the loop, unless the next reply does."""
+        if not self._scheduled and not self._in_flight:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _send_surely(self, sure: list[_Sure]) -> None:
+        if self._closed:
+            return
+        if self._line.link is not None and not self._waiting and not self._in_flight:
+            self._begin()
+        self._sure += sure
+        self._schedule()
+
     def _begin(self) -> None:
         """Something waits, and nothing did before."""
         if self._closed:
@@ -121,21 +150,33 @@ class Pipeline:
     def _flush(self) -> None:
         self._scheduled = False
         link = self._line.link
-        if link is None or self._in_flight or not (self._waiting or self._hints):
+        if link is None or self._in_flight or not (self._waiting or self._hints or self._sure):
             return
         waiting, self._waiting, self._bytes = self._waiting, [], 0
-        parts = [pack(command) for command, _, _ in waiting]
-        if self._load:
-            self._load = False
-            parts.insert(0, pack(("SCRIPT", "LOAD", APPEND.source)))
-            self._in_flight.append(None)
-        self._in_flight.extend(waiting)
+        parts: list[bytes] = []
+        if waiting:
+            parts += self._loading(APPEND)
+            parts += [pack(command) for command, _, _ in waiting]
+            self._in_flight.extend(waiting)
+        if self._sure:
+            parts += self._loading(KEEP)
+            parts += [pack(sure.command) for sure in self._sure]
+            self._in_flight.extend(self._sure)
+            self._sure = []
         if self._hints:
             parts += [pack(hint) for hint in self._hints]
             self._in_flight.extend([None] * len(self._hints))
             self._hints.clear()
         self._sent_at = self._loop.time()
         link.write(b"".join(parts))
+
+    def _loading(self, script: Script) -> list[bytes]:
+        """What makes Redis know the script, where it may not."""
+        if script.sha in self._loaded:
+            return []
+        self._loaded.add(script.sha)
+        self._in_flight.append(None)
+        return [pack(("SCRIPT", "LOAD", script.source))]
 
     # in
 
@@ -152,7 +193,10 @@ class Pipeline:
             progress |= answered
             if append is None:
                 continue
-            if answered and not self._unloaded:
+            if isinstance(append, _Sure):
+                if not answered and not self._try_again(append, str(reply)):
+                    return
+            elif answered and not self._unloaded:
                 _tell(append, _ANSWERS[reply])
             elif not self._refused(append, reply):
                 return
@@ -164,12 +208,28 @@ class Pipeline:
     def _answered(self) -> None:
         """Every reply of the pipeline is there."""
         if self._unloaded:
-            self._load = True
+            self._loaded.clear()
             again, self._unloaded = self._unloaded, []
             self._send_again(again)
         self._flush()
-        if not self._in_flight and not self._waiting:
+        if not self._in_flight and not self._waiting and not self._sure:
             self._drained.set()
+
+    def _try_again(self, sure: _Sure, error: str) -> bool:
+        """Redis has not run a sure command; whether the next reply may be looked at."""
+        if error.startswith("NOSCRIPT"):
+            self._loaded.clear()
+            self._sure.append(sure)
+            return True
+        if _PASSING.search(error):
+            self._in_flight.appendleft(sure)
+            self._drop()
+            return False
+        log.error("Redis refused a command: %s", error.partition(" ")[0])
+        if sure.tries < _TRIES:
+            again = _Sure(sure.command, sure.tries + 1)
+            self._loop.call_later(_TRY_AGAIN_S, self._send_surely, [again])
+        return True
 
     def _refused(self, append: Append, reply: Any) -> bool:
         """Redis answered with an error; whether the next reply may be looked at."""
@@ -194,7 +254,9 @@ class Pipeline:
 
     def _down(self) -> None:
         self._hints.clear()
-        unanswered = [*self._unloaded, *(append for append in self._in_flight if append)]
+        self._sure[:0] = [each for each in self._in_flight if isinstance(each, _Sure)]
+        in_flight = [e for e in self._in_flight if e is not None and not isinstance(e, _Sure)]
+        unanswered = [*self._unloaded, *in_flight]
         self._unloaded = []
         self._in_flight.clear()
         self._send_again(unanswered)

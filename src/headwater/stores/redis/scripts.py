@@ -16,8 +16,9 @@ class Script(msgspec.Struct, frozen=True):
     sha: str
 
 
-def _load(name: str) -> Script:
-    source = files(__package__).joinpath(f"{name}.lua").read_bytes()
+def _load(*names: str) -> Script:
+    """The script that these files make together."""
+    source = b"".join(files(__package__).joinpath(f"{name}.lua").read_bytes() for name in names)
     # Redis names scripts so; nothing is kept safe by it.
     return Script(source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
 
@@ -26,8 +27,10 @@ APPEND: Final = _load("append")
 CLAIM: Final = _load("claim")
 CREATE: Final = _load("create")
 DISCLAIM: Final = _load("disclaim")
+KEEP: Final = _load("trim", "keep")
+LIST: Final = _load("trim", "list")
 RENEW: Final = _load("renew")
 TAIL: Final = _load("tail")
 TAKEOVER: Final = _load("takeover")
 
-ALL: Final = (APPEND, CLAIM, CREATE, DISCLAIM, RENEW, TAIL, TAKEOVER)
+ALL: Final = (APPEND, CLAIM, CREATE, DISCLAIM, KEEP, LIST, RENEW, TAIL, TAKEOVER)

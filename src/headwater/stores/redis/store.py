@@ -12,23 +12,15 @@ from typing import Final
 
 import msgspec
 
+from headwater.errors import StorageError
 from headwater.position import Position
 from headwater.stores.base import Appended, Entry, Note, OnNote, Record, Tail
 from headwater.stores.notes import write_note
 from headwater.stores.redis import scripts
-from headwater.stores.redis.client import Client, call, unavailable
+from headwater.stores.redis.client import Client, call, remedy, unavailable
 from headwater.stores.redis.connection import UNREACHABLE, Command, Dialler
-from headwater.stores.redis.index import Index, read_record
-from headwater.stores.redis.keys import (
-    NODES,
-    channel,
-    claim_key,
-    label_key,
-    lease_key,
-    open_key,
-    principal_key,
-    stream_keys,
-)
+from headwater.stores.redis.index import Index, keep, read_record
+from headwater.stores.redis.keys import Keys
 from headwater.stores.redis.notes import Notes
 from headwater.stores.redis.pipeline import Pipeline
 
@@ -41,6 +33,8 @@ _LEAST_TIMEOUT_S: Final = 0.5
 _COUNT: Final = 64
 # Streams looked at in one go.
 _BATCH: Final = 100
+# What the claim of a probe is kept for.
+_PROBE_MS: Final = 1000
 _APPEND: Final = scripts.APPEND.sha
 
 
@@ -49,13 +43,23 @@ class RedisStore:
 
     `url` is `redis://`, `rediss://` or `unix://`, as redis-py reads it. `ttl_s` is how long an
     ended log is kept; `lease_s` how long the others believe in a process that they do not hear of,
-    and how long an append may wait for Redis.
+    and how long an append may wait for Redis; `turn_s` how long a question may wait for a
+    connection. `prefix` begins every key and channel.
     """
 
     shared = True
 
-    def __init__(self, url: str, *, ttl_s: float = 3600.0, lease_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        ttl_s: float = 3600.0,
+        lease_s: float = 5.0,
+        turn_s: float = 5.0,
+        prefix: str = "hw",
+    ) -> None:
         self.node = secrets.token_hex(8)
+        self._keys = Keys(prefix)
         self._ttl_ms = max(1, round(ttl_s * 1000))
         self._lease_ms = max(1, round(lease_s * 1000))
         self._running_s = max(_RUNNING_S, 2 * ttl_s)
@@ -63,13 +67,13 @@ class RedisStore:
         # An answer that comes late must not cost the lease.
         self._timeout_s = max(lease_s / 2, _LEAST_TIMEOUT_S)
         dialler = self._dialler = Dialler(url, self._timeout_s)
-        self._client = Client(dialler, self._timeout_s)
+        self._client = Client(dialler, self._timeout_s, turn_s)
         self._pipeline = Pipeline(dialler, lease_s)
-        self._notes = Notes(dialler, channel(self.node), self._timeout_s)
-        self._index = Index(self._client, self._running_ms)
+        self._notes = Notes(dialler, self._keys.channel(self.node), self._timeout_s)
+        self._index = Index(self._client, self._keys)
         self._released = False
-        # Streams that run here, and when their expiry was put off last.
-        self._running: OrderedDict[str, float] = OrderedDict()
+        # Streams that run here, when their expiry was put off last, and the lists they are in.
+        self._running: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
 
     async def open(self, on_note: OnNote) -> None:
         try:
@@ -85,20 +89,14 @@ class RedisStore:
             raise
 
     async def create(self, record: Record, plan: bytes | None = None) -> None:
-        stream, index = record.stream, self._index
-        data = msgspec.json.encode(record)
-        # The stream first: a name in a list without its stream would be tidied away.
-        commands = [
-            call(
-                scripts.CREATE, stream_keys(stream), data, self.node, self._running_ms, plan or b""
-            ),
+        stream, lists = record.stream, self._keys.lists(record.principal, record.label)
+        keys, data = self._keys.stream(stream), msgspec.json.encode(record)
+        await self._client.ask(
+            call(scripts.CREATE, keys, data, self.node, self._running_ms, plan or b""),
             *self._own(stream),
-            *index.put(principal_key(record.principal), stream),
-        ]
-        if record.label is not None:
-            commands += index.put(label_key(record.label), stream)
-        await self._client.ask(*commands)
-        self._running[stream] = asyncio.get_running_loop().time()
+            *keep(lists, stream, self._running_ms),
+        )
+        self._running[stream] = (asyncio.get_running_loop().time(), lists)
 
     def append(
         self,
@@ -114,7 +112,7 @@ class RedisStore:
             ttl, done = self._ttl_ms, partial(self._ended, stream, done)
         self._pipeline.append(
             (
-                "EVALSHA", _APPEND, 2, f"hw:{{{stream}}}", f"hw:{{{stream}}}:log",
+                "EVALSHA", _APPEND, 2, *self._keys.stream(stream),
                 last.epoch, f"{prev.epoch}-{prev.seq}", f"{last.epoch}-{last.seq}", data, ttl, "",
             ),
             len(data),
@@ -123,19 +121,19 @@ class RedisStore:
         return None
 
     async def record(self, stream: str) -> Record | None:
-        [reply] = await self._client.ask(("HMGET", stream_keys(stream)[0], "record", "node"))
+        [reply] = await self._client.ask(("HMGET", self._keys.stream(stream)[0], "record", "node"))
         return read_record(*reply)
 
     async def plan(self, stream: str) -> bytes | None:
-        [plan] = await self._client.ask(("HGET", stream_keys(stream)[0], "plan"))
+        [plan] = await self._client.ask(("HGET", self._keys.stream(stream)[0], "plan"))
         return bytes(plan) if plan is not None else None
 
     async def tail(self, stream: str) -> Tail | None:
-        [reply] = await self._client.ask(call(scripts.TAIL, stream_keys(stream)))
+        [reply] = await self._client.ask(call(scripts.TAIL, self._keys.stream(stream)))
         return Tail(_position(reply[0]), bool(reply[1])) if reply else None
 
     async def read(self, stream: str, after: Position, limit: int) -> Sequence[Entry] | None:
-        keys = stream_keys(stream)
+        keys = self._keys.stream(stream)
         entries: list[Entry] = []
         size, full = 0, True
         while full and (not entries or size < limit):
@@ -154,43 +152,53 @@ class RedisStore:
         return entries
 
     async def list(self, principal: str | None, limit: int) -> Sequence[Record]:
-        return await self._index.read(principal_key(principal), limit)
+        return await self._index.read(self._keys.principal(principal), limit)
 
     async def labelled(self, label: str, limit: int) -> Sequence[Record]:
-        return await self._index.read(label_key(label), limit)
+        return await self._index.read(self._keys.label(label), limit)
 
     async def claim(self, key: str, value: str, keep_s: float | None = None) -> str:
         keep_ms = self._ttl_ms if keep_s is None else int(keep_s * 1000)
-        [held] = await self._client.ask(call(scripts.CLAIM, (claim_key(key),), value, keep_ms))
+        [held] = await self._client.ask(
+            call(scripts.CLAIM, (self._keys.claim(key),), value, keep_ms)
+        )
         return str(held, "utf-8")
 
     async def claimed(self, key: str) -> str | None:
-        [held] = await self._client.ask(("GET", claim_key(key)))
+        [held] = await self._client.ask(("GET", self._keys.claim(key)))
         return None if held is None else str(held, "utf-8")
 
     async def disclaim(self, key: str, value: str) -> None:
-        await self._client.ask(call(scripts.DISCLAIM, (claim_key(key),), value))
+        await self._client.ask(call(scripts.DISCLAIM, (self._keys.claim(key),), value))
 
     def send(self, node: str, note: Note, stream: str) -> None:
-        self._pipeline.hint(("PUBLISH", channel(node), write_note(note, self.node, stream)))
+        message = write_note(note, self.node, stream)
+        self._pipeline.hint(("PUBLISH", self._keys.channel(node), message))
 
     async def beat(self) -> None:
         if self._released:
             return
-        await self._client.ask(
-            ("SET", lease_key(self.node), "", "PX", self._lease_ms),
+        await self._client.ask_now(
+            ("SET", self._keys.lease(self.node), "", "PX", self._lease_ms),
             *self._own(),
         )
         self._notes.beat()
         await self._renew()
-        await self._index.tidy()
+
+    async def ready(self) -> None:
+        # What a stream needs: a connection, a script that may be run, and memory for a key.
+        probe = call(scripts.CLAIM, (self._keys.claim(f"ready {self.node}"),), self.node, _PROBE_MS)
+        try:
+            await self._client.ask_now(probe)
+        except StorageError as error:
+            raise StorageError("store_unavailable", remedy(error.__cause__)) from error
 
     async def orphans(self) -> Sequence[Record]:
-        [nodes] = await self._client.ask(("SMEMBERS", NODES))
+        [nodes] = await self._client.ask(("SMEMBERS", self._keys.nodes))
         others = [node for name in nodes if (node := name.decode()) != self.node]
         if not others:
             return []
-        alive = await self._client.ask(*(("EXISTS", lease_key(node)) for node in others))
+        alive = await self._client.ask(*(("EXISTS", self._keys.lease(node)) for node in others))
         found: list[Record] = []
         for node, lives in zip(others, alive, strict=True):
             if not lives:
@@ -203,7 +211,7 @@ class RedisStore:
             *self._own(stream),
             call(
                 scripts.TAKEOVER,
-                stream_keys(stream),
+                self._keys.stream(stream),
                 node,
                 self.node,
                 secrets.token_hex(8),
@@ -211,17 +219,23 @@ class RedisStore:
             ),
         )
         if taken:
-            self._running[stream] = asyncio.get_running_loop().time()
+            record = await self.record(stream)
+            lists = () if record is None else self._keys.lists(record.principal, record.label)
+            self._running[stream] = (asyncio.get_running_loop().time(), lists)
             if node != self.node:
-                await self._forget(node, stream)
+                await self._client.ask(self._forget(node, stream))
             return Tail(_position(text), False)
         if text != self.node.encode():
-            await self._forget(self.node, stream)
+            self._running.pop(stream, None)
+            await self._client.ask(self._forget(self.node, stream))
         return None
 
     async def release(self) -> None:
         self._released = True
-        await self._client.ask(("DEL", lease_key(self.node)))
+        own = ("SCARD", self._keys.open(self.node))
+        _, left = await self._client.ask(("DEL", self._keys.lease(self.node)), own)
+        if not left:
+            await self._client.ask(("SREM", self._keys.nodes, self.node))
 
     async def aclose(self) -> None:
         await self._notes.aclose()
@@ -230,10 +244,10 @@ class RedisStore:
 
     def _own(self, *streams: str) -> Sequence[Command]:
         """Write down that this process is, and that it owns the streams."""
-        own = open_key(self.node)
+        own, nodes = self._keys.open(self.node), self._keys.nodes
         return (
-            ("SADD", NODES, self.node),
-            ("PEXPIRE", NODES, self._running_ms),
+            ("SADD", nodes, self.node),
+            ("PEXPIRE", nodes, self._running_ms),
             *(("SADD", own, stream) for stream in streams),
             ("PEXPIRE", own, self._running_ms),
         )
@@ -241,51 +255,69 @@ class RedisStore:
     def _ended(self, stream: str, done: Callable[[Appended], None], result: Appended) -> None:
         """The last append of a stream is answered."""
         if result not in ("gap", "failed"):
-            self._running.pop(stream, None)
-            # Lost, it does no harm: who looks for orphans sees that the stream is closed.
-            self._pipeline.hint(("SREM", open_key(self.node), stream))
+            _, lists = self._running.pop(stream, (0.0, ()))
+            # Fenced, the stream runs elsewhere: its lists are that process's.
+            ours = result not in ("fenced", "gone")
+            self._pipeline.sure(*self._over(self.node, stream, lists if ours else ()))
         done(result)
 
     async def _renew(self) -> None:
         """Put off the expiry of what runs here, a few times in that time."""
         now = asyncio.get_running_loop().time()
-        due = [
-            stream
-            for stream, at in islice(self._running.items(), _BATCH)
+        due = {
+            stream: lists
+            for stream, (at, lists) in islice(self._running.items(), _BATCH)
             if now - at > self._running_s / 4
-        ]
+        }
         if not due:
             return
         renewed = await self._client.ask(
-            *(call(scripts.RENEW, stream_keys(s), self.node, self._running_ms) for s in due)
+            *(call(scripts.RENEW, self._keys.stream(s), self.node, self._running_ms) for s in due)
         )
-        for stream, ours in zip(due, renewed, strict=True):
-            self._running.pop(stream, None)
-            if ours:
-                self._running[stream] = now
+        kept: list[Command] = []
+        for (stream, lists), ours in zip(due.items(), renewed, strict=True):
+            # It may have ended, or begun to end, meanwhile.
+            if self._running.pop(stream, None) is not None and ours:
+                self._running[stream] = (now, lists)
+                kept += keep(lists, stream, self._running_ms)
+        if kept:
+            await self._client.ask(*kept)
 
     async def _orphans_of(self, node: str) -> Sequence[Record]:
         """The open streams of a node that is dead; forget the others."""
-        [names] = await self._client.ask(("SMEMBERS", open_key(node)))
+        [names] = await self._client.ask(("SMEMBERS", self._keys.open(node)))
         if not names:
-            await self._client.ask(("SREM", NODES, node))
+            await self._client.ask(("SREM", self._keys.nodes, node))
             return []
         found: list[Record] = []
         for first in range(0, len(names), _BATCH):
             streams = [name.decode() for name in names[first : first + _BATCH]]
             replies = await self._client.ask(
-                *(("HMGET", stream_keys(s)[0], "record", "node", "closed") for s in streams)
+                *(("HMGET", self._keys.stream(s)[0], "record", "node", "closed") for s in streams)
             )
+            over: list[Command] = []
             for stream, (data, owner, closed) in zip(streams, replies, strict=True):
                 record = read_record(data, owner)
-                if record is None or closed or record.node != node:
-                    await self._forget(node, stream)
-                else:
+                if record is not None and record.node == node and not closed:
                     found.append(record)
+                    continue
+                # Its process died between the end of the stream and what follows from it.
+                ended = closed and record is not None
+                lists = self._keys.lists(record.principal, record.label) if record else ()
+                over += self._over(node, stream, lists if ended else ())
+            if over:
+                await self._client.ask(*over)
         return found
 
-    async def _forget(self, node: str, stream: str) -> None:
-        await self._client.ask(("SREM", open_key(node), stream))
+    def _over(self, node: str, stream: str, lists: tuple[str, ...]) -> Sequence[Command]:
+        """Keep a stream that has ended in its lists for as long as its log; `node` owns it no more.
+
+        These follow the end, since no script may touch the keys of the stream and of a list.
+        """
+        return (*keep(lists, stream, self._ttl_ms), self._forget(node, stream))
+
+    def _forget(self, node: str, stream: str) -> Command:
+        return ("SREM", self._keys.open(node), stream)
 
 
 def _position(text: bytes) -> Position:
