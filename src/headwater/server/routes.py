@@ -16,7 +16,7 @@ from headwater.adapters.bodies import asked_by
 from headwater.adapters.heads import stream_headers
 from headwater.adapters.reading import find, prefers_json
 from headwater.adapters.response import StreamResponse, json_response, reading_response
-from headwater.errors import HeadwaterError, RequestError
+from headwater.errors import RequestError
 from headwater.observe import metrics_page
 from headwater.position import Position
 from headwater.runtime import WIRES, Runtime
@@ -216,9 +216,8 @@ class Routes:
         return json_response({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """`GET /readyz`: willing to take work. Asks no provider, waits for no model."""
-        if self._runtime().hub.draining:
-            raise HeadwaterError("overloaded", "The server is stopping.")
+        """`GET /readyz`: a stream could begin now. Asks the store, no provider and no model."""
+        await self._runtime().hub.ready()
         return json_response({"status": "ready"})
 
     async def metrics(self, request: Request) -> Response:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from msgspec import structs
 
 from headwater import events as ev
-from headwater.errors import RequestError, UnavailableError
+from headwater.errors import RequestError, StorageError, UnavailableError
 from headwater.observe import Observer
 from headwater.position import START, Position
 from headwater.providers.base import Source
@@ -31,6 +31,11 @@ from headwater.wires.base import OnDisconnect, Wire
 
 log = logging.getLogger("headwater.streams")
 
+# The end of a stream whose caller was told that it could not begin.
+_UNMADE: Final = ev.StreamError(
+    "storage_failed", "The stream could not begin.", retryable=True, usage=None, timing=None
+)
+
 # How long a process at its limit asks callers to wait: streams end every second there.
 _OVERLOAD_RETRY_S: Final = 1.0
 
@@ -39,6 +44,11 @@ Timed = Literal["always", "once begun", "never"]
 
 # Readers that replay in one turn of the loop: each folds and writes up to 64 KiB.
 _REPLAYS: Final = 4
+
+# A probe of the store that takes longer has failed; its answer holds for so long, since anyone may
+# ask for it.
+_READY_S: Final = 2.0
+_READY_KEPT_S: Final = 1.0
 
 # Beyond its lease, how long the streams of a dead process wait for whoever sweeps up after it.
 _SWEPT_S: Final = 2.0
@@ -75,6 +85,8 @@ class Hub:
         self._turns = asyncio.Semaphore(_REPLAYS)
         self._opening: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._probe: asyncio.Task[None] | None = None
+        self._probed_at = 0.0
 
     async def open(self) -> None:
         """Connect the store, and end what dead processes left. Done by itself on first use.
@@ -158,13 +170,20 @@ class Hub:
             plan = recovery.plan(on_disconnect)
         try:
             await self.store.create(record, plan)
-        except BaseException:
+        except BaseException as error:
             watch.abandoned()
             stream.producer.left = True
             self.forget(stream)
+            self._unmade(record.stream, error)
             raise
         stream.producer.start(ev.StreamStart(record.stream, model, record.created))
         return stream
+
+    def _unmade(self, stream: str, error: BaseException) -> None:
+        """It may be in the store all the same, where its answer was late: nothing else ends it."""
+        room = len(self._leases.unended) < self.settings.server.max_streams
+        if self.store.shared and room and isinstance(error, (StorageError, asyncio.CancelledError)):
+            self._leases.unended[stream] = _UNMADE
 
     async def _take_on(self, record: Record, tail: Tail) -> bool:
         """Go on with a stream of another process that is this one's now; False where nobody can."""
@@ -276,6 +295,32 @@ class Hub:
             await self.open()
         return await self.store.list(principal, limit)
 
+    async def ready(self) -> None:
+        """Whether a stream could begin now: `UnavailableError` while draining, `StorageError` that
+        names the remedy while the store takes none. Cheap, however often it is called.
+        """
+        if self.draining:
+            raise UnavailableError("overloaded", "The server is stopping.")
+        loop = asyncio.get_running_loop()
+        probe = self._probe
+        if probe is None or (probe.done() and loop.time() - self._probed_at >= _READY_KEPT_S):
+            probe = self._probe = loop.create_task(self._ready())
+            # Its callers may have left by the time it has failed.
+            probe.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(probe)
+
+    async def _ready(self) -> None:
+        try:
+            async with asyncio.timeout(_READY_S):
+                await self.open()
+                await self.store.ready()
+        except TimeoutError as error:
+            raise StorageError(
+                "store_unavailable", f"The store has not answered within {_READY_S:g} s."
+            ) from error
+        finally:
+            self._probed_at = asyncio.get_running_loop().time()
+
     async def drain(self, deadline_s: float) -> None:
         """Take no new work, let what runs finish, and give up the rest at the deadline.
 
@@ -299,6 +344,8 @@ class Hub:
     async def aclose(self) -> None:
         """End or leave what still runs, and give the lease back."""
         await self.drain(0)
+        if self._probe is not None:
+            self._probe.cancel()
         if self._keeper is not None:
             self._leases.stop()
             self._keeper.cancel()
