@@ -107,19 +107,28 @@ async def burden(hub: Hub, other: Hub, limits: Limits, seconds: float) -> None:
     """Streams at `RATE`, whether or not the ones before have ended."""
     began = asyncio.get_running_loop().time()
     running: set[asyncio.Task[None]] = set()
+    failed: list[BaseException] = []
+
+    def done(task: asyncio.Task[None]) -> None:
+        running.discard(task)
+        if (error := task.exception()) is not None:
+            failed.append(error)
+
     for number in range(int(RATE * seconds)):
         task = asyncio.create_task(one(hub, other, limits, number))
         running.add(task)
-        task.add_done_callback(running.discard)
+        task.add_done_callback(done)
+        assert not failed, failed
         behind = began + number / RATE - asyncio.get_running_loop().time()
         await asyncio.sleep(max(0.0, behind))
-    await asyncio.gather(*running)
+    await asyncio.gather(*running, return_exceptions=True)
+    assert not failed, failed
 
 
 async def soak(place: Place, seconds: float, ttl_s: float) -> dict[str, int]:
     """What is left; fails when more is kept meanwhile than what ends within `ttl_s` explains."""
     settings = Settings(store=StoreSettings(ttl_s=ttl_s, lease_s=LEASE_S))
-    limits = Limits(LimitSettings(requests_per_minute=600_000))
+    limits = Limits(lambda _: LimitSettings(requests_per_minute=600_000))
     hub, other = (Hub(settings, place.make(ttl_s)) for _ in range(2))
     await hub.open()
     await other.open()
