@@ -125,9 +125,20 @@ def test_redis_is_not_there_at_the_start(tmp_path: Path) -> None:
         redis_server(running=False) as redis,
         serving("--store", redis.url, cwd=tmp_path) as served,
     ):
-        assert ask(served.port, "/readyz").status == 503
+        says(ask(served.port, "/readyz"), "check that it runs", redis.port)
         redis.start()
         until_ready(served.port, 200)
+
+
+def test_redis_wants_another_password_at_the_start(tmp_path: Path) -> None:
+    with redis_server("--requirepass", "another") as redis:
+        url = f"redis://:{PASSWORD}@127.0.0.1:{redis.port}/0"
+        with serving("--store", "env:STORE", cwd=tmp_path, environ={"STORE": url}) as served:
+            says(until_ready(served.port, 503), "user and password", redis.port)
+            with redis.client() as client:
+                client.config_set("requirepass", PASSWORD)
+            until_ready(served.port, 200)
+        assert PASSWORD not in served.output
 
 
 # SQLite
@@ -272,13 +283,13 @@ def test_a_thousand_probes_ask_the_store_once(monkeypatch: pytest.MonkeyPatch) -
         for _ in range(100):
             await hub.ready()
         assert store.asked == 1
-        monkeypatch.setattr("headwater.streams.hub._READY_KEPT_S", 0.0)
+        monkeypatch.setattr("headwater.streams.readiness._HOLDS_S", 0.0)
         store.failing = True
         for _ in range(3):
             with pytest.raises(StorageError):
                 await hub.ready()
         assert store.asked == 4
-        monkeypatch.setattr("headwater.streams.hub._READY_S", 0.05)
+        monkeypatch.setattr("headwater.streams.readiness._TAKES_S", 0.05)
         store.answers.clear()
         with pytest.raises(StorageError, match=r"within 0\.05 s"):
             await hub.ready()

@@ -145,6 +145,14 @@ def test_a_password_with_every_sign_works_and_is_never_shown(tmp_path: Path) -> 
         hides(served.output)
 
 
+def test_a_password_on_the_command_line_is_warned_of(tmp_path: Path) -> None:
+    with redis_server("--requirepass", "s3cret") as redis:
+        url = f"redis://:s3cret@127.0.0.1:{redis.port}/0"
+        with serving("--store", url, cwd=tmp_path) as served:
+            served.line("use --store env:VAR")
+        hides(served.output)
+
+
 @pytest.mark.parametrize("value", [None, "", " ", "env:OTHER"])
 def test_a_variable_without_a_url_is_named(value: str | None) -> None:
     environ = {} if value is None else {"STORE": value}

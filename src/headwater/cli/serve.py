@@ -61,4 +61,6 @@ def command(
             click.echo(f"Page: {url}/?token={headwater.token}")
         telling.append(asyncio.ensure_future(tell_model()))
 
+    if store is not None and "@" in store:
+        click.echo("Every user here sees the password in --store: use --store env:VAR.", err=True)
     headwater.serve(on_ready=on_ready)

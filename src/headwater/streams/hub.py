@@ -23,6 +23,7 @@ from headwater.streams.ending import Endings, Told
 from headwater.streams.leases import Leases, broken_off
 from headwater.streams.live import Live, fold_log
 from headwater.streams.producer import Producer
+from headwater.streams.readiness import Readiness
 from headwater.streams.recovery import Recover, Recovery, resumption
 from headwater.streams.remote import Remote
 from headwater.streams.stream import Stream
@@ -44,11 +45,6 @@ Timed = Literal["always", "once begun", "never"]
 
 # Readers that replay in one turn of the loop: each folds and writes up to 64 KiB.
 _REPLAYS: Final = 4
-
-# A probe of the store that takes longer has failed; its answer holds for so long, since anyone may
-# ask for it.
-_READY_S: Final = 2.0
-_READY_KEPT_S: Final = 1.0
 
 # Beyond its lease, how long the streams of a dead process wait for whoever sweeps up after it.
 _SWEPT_S: Final = 2.0
@@ -85,8 +81,7 @@ class Hub:
         self._turns = asyncio.Semaphore(_REPLAYS)
         self._opening: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._probe: asyncio.Task[None] | None = None
-        self._probed_at = 0.0
+        self._readiness = Readiness(store, self.open)
 
     async def open(self) -> None:
         """Connect the store, and end what dead processes left. Done by itself on first use.
@@ -301,25 +296,7 @@ class Hub:
         """
         if self.draining:
             raise UnavailableError("overloaded", "The server is stopping.")
-        loop = asyncio.get_running_loop()
-        probe = self._probe
-        if probe is None or (probe.done() and loop.time() - self._probed_at >= _READY_KEPT_S):
-            probe = self._probe = loop.create_task(self._ready())
-            # Its callers may have left by the time it has failed.
-            probe.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.shield(probe)
-
-    async def _ready(self) -> None:
-        try:
-            async with asyncio.timeout(_READY_S):
-                await self.open()
-                await self.store.ready()
-        except TimeoutError as error:
-            raise StorageError(
-                "store_unavailable", f"The store has not answered within {_READY_S:g} s."
-            ) from error
-        finally:
-            self._probed_at = asyncio.get_running_loop().time()
+        await self._readiness.check()
 
     async def drain(self, deadline_s: float) -> None:
         """Take no new work, let what runs finish, and give up the rest at the deadline.
@@ -344,8 +321,7 @@ class Hub:
     async def aclose(self) -> None:
         """End or leave what still runs, and give the lease back."""
         await self.drain(0)
-        if self._probe is not None:
-            self._probe.cancel()
+        self._readiness.stop()
         if self._keeper is not None:
             self._leases.stop()
             self._keeper.cancel()

@@ -17,7 +17,7 @@ from headwater.position import Position
 from headwater.stores.base import Appended, Entry, Note, OnNote, Record, Tail
 from headwater.stores.notes import write_note
 from headwater.stores.redis import scripts
-from headwater.stores.redis.client import Client, call, remedy, unavailable
+from headwater.stores.redis.client import Client, call, remedy
 from headwater.stores.redis.connection import UNREACHABLE, Command, Dialler
 from headwater.stores.redis.index import Index, keep, read_record
 from headwater.stores.redis.keys import Keys
@@ -81,9 +81,10 @@ class RedisStore:
             await self._pipeline.start()
             await self._notes.start(on_note)
             await self.beat()
-        except UNREACHABLE as error:
+        except (StorageError, *UNREACHABLE) as error:
             await self.aclose()
-            raise unavailable() from error
+            why = error.__cause__ if isinstance(error, StorageError) else error
+            raise StorageError("store_unavailable", remedy(why)) from error
         except BaseException:
             await self.aclose()
             raise

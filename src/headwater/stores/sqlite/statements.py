@@ -16,10 +16,6 @@ from headwater.stores.base import Appended, Entry, Record, Tail
 #: Of the tables. A file of another version is refused: its processes may still be at work.
 VERSION: Final = 1
 
-# How long one step of a sweep may hold the file, and what it deletes between two looks at the
-# clock: appends of every process wait for it.
-_SWEEP_S: Final = 0.004
-_SWEPT: Final = 64
 # Four pages, and one for each of the tables' trees.
 _PROBED: Final = 8192
 
@@ -39,13 +35,6 @@ WHERE s.stream = ? ORDER BY e.epoch DESC, e.seq DESC LIMIT 1
 _READ: Final = """
 SELECT epoch, seq, data FROM entries
 WHERE number = ? AND (epoch, seq) > (?, ?) ORDER BY epoch, seq
-"""
-_SWEEP_CLAIMS: Final = """
-DELETE FROM claims WHERE key IN (SELECT key FROM claims WHERE expires <= ? LIMIT ?)
-"""
-_SWEEP_ENTRIES: Final = """
-DELETE FROM entries WHERE number = ?1
-AND (epoch, seq) IN (SELECT epoch, seq FROM entries WHERE number = ?1 LIMIT ?2)
 """
 
 _encode = msgspec.json.Encoder().encode
@@ -186,44 +175,6 @@ def release(connection: sqlite3.Connection, node: str) -> None:
         "(SELECT node FROM streams WHERE expires IS NULL)",
         (node,),
     )
-
-
-def sweep(connection: sqlite3.Connection, node: str) -> bool:
-    """Delete some of what has expired, in one short transaction; whether there may be more.
-
-    One living process does so for all: many at once would leave no room for appends.
-    """
-    now = time.monotonic()
-    alive = connection.execute("SELECT min(node) FROM nodes WHERE expires > ?", (now,))
-    if alive.fetchone() != (node,) or not _expired(connection, now):
-        return False
-    connection.execute("BEGIN IMMEDIATE")
-    began = time.monotonic()  # it may have waited for the file
-    while (left := _sweep_some(connection, now)) and time.monotonic() - began < _SWEEP_S:
-        pass
-    connection.execute("COMMIT")
-    return left
-
-
-def _expired(connection: sqlite3.Connection, now: float) -> bool:
-    """Whether anything has expired, seen without holding up who writes."""
-    sql = (
-        "SELECT EXISTS (SELECT 1 FROM streams WHERE expires <= ?1) "
-        "OR EXISTS (SELECT 1 FROM claims WHERE expires <= ?1)"
-    )
-    [found] = connection.execute(sql, (now,)).fetchone()
-    return bool(found)
-
-
-def _sweep_some(connection: sqlite3.Connection, now: float) -> bool:
-    """Some entries of an expired stream, or the stream itself once it has none, or some claims."""
-    row = connection.execute("SELECT number FROM streams WHERE expires <= ? LIMIT 1", (now,))
-    [number] = row.fetchone() or (None,)
-    if number is None:
-        return connection.execute(_SWEEP_CLAIMS, (now, _SWEPT)).rowcount == _SWEPT
-    if connection.execute(_SWEEP_ENTRIES, (number, _SWEPT)).rowcount < _SWEPT:
-        connection.execute("DELETE FROM streams WHERE number = ?", (number,))
-    return True
 
 
 def probe(connection: sqlite3.Connection, node: str) -> None:

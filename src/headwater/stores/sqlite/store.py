@@ -28,6 +28,7 @@ from headwater.stores.sqlite.file import (
     make_private,
     remedy,
 )
+from headwater.stores.sqlite.sweep import sweep
 from headwater.stores.sqlite.worker import Worker
 
 log = logging.getLogger("headwater.stores")
@@ -221,7 +222,7 @@ class SqliteStore:
         """Delete what has expired, step by step beside the loop, until nothing is left."""
         if not self._sweeping and not self._closed:
             self._sweeping = True
-            self._keeper.push(partial(sql.sweep, node=self.node), self._swept)
+            self._keeper.push(partial(sweep, node=self.node), self._swept)
 
     def _swept(self, more: bool | Exception) -> None:
         self._sweeping = False
