@@ -209,6 +209,64 @@ async def test_a_refusal_that_stays_is_an_answer(bench: Bench) -> None:
     assert not bench.link.dropped
 
 
+# sure commands
+
+
+@benched
+async def test_a_sure_command_follows_the_appends_and_is_sent_again_when_its_link_is_lost(
+    bench: Bench,
+) -> None:
+    bench.append("a")
+    bench.pipeline.sure(("SURE",), ("MORE",))
+    await turn()
+    assert bench.link.writes == [["script", "a", "script", "sure", "more"]]
+    bench.reply(b"sha", 1, b"sha", 1)
+    bench.down()
+    bench.pipeline.sure(("LATER",))
+    bench.up()
+    assert bench.link.writes == [["more", "later"]]
+    bench.reply(1, 0)
+    await turn()
+    assert bench.link.writes == [["more", "later"]]
+    assert bench.answers == [("a", "ok")]
+
+
+@benched
+async def test_a_sure_command_whose_script_is_not_known_is_sent_with_it(bench: Bench) -> None:
+    bench.pipeline.sure(("SURE",))
+    await turn()
+    bench.reply(b"sha", NOSCRIPT)
+    assert bench.link.writes == [["script", "sure"], ["script", "sure"]]
+    bench.reply(b"sha", 1)
+    assert len(bench.link.writes) == 2
+
+
+@benched
+async def test_a_sure_command_that_is_refused_is_tried_some_times_more(bench: Bench) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headwater.stores.redis.pipeline._TRY_AGAIN_S", 0.0)
+        bench.pipeline.sure(("SURE",))
+        await turn()
+        bench.reply(b"sha", hiredis.ReplyError("OOM command not allowed"))
+        for _ in range(8):
+            await asyncio.sleep(0.002)
+            if bench.pipeline._in_flight:
+                bench.reply(hiredis.ReplyError("OOM command not allowed"))
+        assert bench.link.writes == [["script", "sure"], *[["sure"]] * 5]
+        assert not bench.link.dropped
+
+
+@benched
+async def test_a_failover_sends_a_sure_command_to_the_next_server(bench: Bench) -> None:
+    bench.pipeline.sure(("SURE",))
+    await turn()
+    bench.reply(b"sha", hiredis.ReplyError("READONLY You can't write against a replica."))
+    assert bench.link.dropped
+    bench.down()
+    bench.up()
+    assert bench.link.writes == [["sure"]]
+
+
 @benched
 async def test_whoever_takes_an_answer_badly_does_not_harm_the_others(bench: Bench) -> None:
     bench.append("a", then=lambda: 1 // 0)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -360,3 +361,32 @@ def test_a_user_who_may_do_what_the_docs_say_and_nothing_else(server: RedisServe
             await opened(RedisStore, url=url, prefix="other")
 
     asyncio.run(run())
+
+
+def test_no_command_touches_keys_of_two_slots(tmp_path: Path) -> None:
+    """A cluster refuses that, also where a script does it without having said so."""
+    nodes = ("--cluster-enabled", "yes", "--cluster-config-file", str(tmp_path / "nodes.conf"))
+    with redis_server(*nodes) as server:
+        with server.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+            give_up_at = time.monotonic() + 10
+            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+                assert time.monotonic() < give_up_at
+                time.sleep(0.05)
+        works(server.url)
+
+        async def run() -> None:
+            store = await opened(RedisStore, url=server.url)
+            await store.create(record(store, "running", "label"))
+            assert [each.stream for each in await store.labelled("label", 1)] == ["running"]
+            assert await store.takeover("running", store.node) is not None
+            assert await store.read("running", START, 9) is not None
+            assert await store.claim("key", "value") == "value"
+            await store.disclaim("key", "value")
+            await store.ready()
+            assert await store.orphans() == []
+            await end(store, "s2")
+            await store.release()
+            await store.aclose()
+
+        asyncio.run(run())
