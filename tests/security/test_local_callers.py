@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -19,7 +20,7 @@ from headwater.server.peers import Peer, owner_of
 from headwater.testing import STALL, Answer, chat, chunk
 from tests.helpers.processes import HEADWATER
 from tests.helpers.proxies import proxy
-from tests.helpers.users import OTHER, as_root, ask_as, open_folder
+from tests.helpers.users import OTHER, as_root, as_user, ask_as, open_folder
 from tests.server.serving import ask, raw
 from tests.server.wires import EVERY_WIRE, PATHS, body_of
 from tests.server.world import BOUND_S, World, world
@@ -113,6 +114,25 @@ def test_another_user_of_the_machine_needs_the_token(w: World) -> None:
     assert ask_as(OTHER, f"{url}/v1/models", "-H", token).status == 200
     wrong = "Authorization: Bearer " + token_of(w)[:-1]
     assert ask_as(OTHER, f"{url}/v1/models", "-H", wrong).status == 401
+
+
+@as_root
+def test_who_hangs_up_at_once_is_still_another_user(w: World) -> None:
+    """When the server looks, the kernel shows the closed socket as root's: this server's user."""
+    mine = w.post("native", w.plan(HELD), {"Headwater-On-Disconnect": "continue"})
+    mine.until(b"abc")
+    request = f"DELETE /v1/streams/{mine.stream} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    script = f'exec 3<>/dev/tcp/127.0.0.1/{w.port}; printf %s "$0" >&3'
+    w.served.process.send_signal(signal.SIGSTOP)
+    try:
+        subprocess.run(
+            ["bash", "-c", script, request], check=True, cwd="/", timeout=30, **as_user(OTHER)
+        )
+    finally:
+        w.served.process.send_signal(signal.SIGCONT)
+    assert w.state(mine.stream)["status"] == "running"
+    assert ask(w.port, f"/v1/streams/{mine.stream}", method="DELETE").status == 204
+    mine.rest()
 
 
 def test_its_own_user_needs_nothing_whatever_key_an_sdk_sends(w: World) -> None:
