@@ -20,6 +20,7 @@ from headwater.listings import Listings, UpstreamNames
 from headwater.providers import catalogue, local, tape
 from headwater.providers.anthropic import Messages
 from headwater.providers.base import Dialect, Provider
+from headwater.providers.forwarding import Forwarding
 from headwater.providers.gemini import GenerateContent
 from headwater.providers.http import HttpProvider
 from headwater.providers.local.provider import LocalProvider
@@ -31,15 +32,16 @@ from headwater.streams.router import Router
 from headwater.upstream import Pool
 
 EMBEDDED: Final = "smollm2-135m"
+_UPSTREAM: Final = "upstream"
 UPSTREAM_KEY: Final = "HEADWATER_UPSTREAM_API_KEY"
 _DIALECTS: Final[dict[str, Callable[[Endpoint], Dialect]]] = {
     "openai": lambda endpoint: ChatCompletions(
         endpoint.renames, endpoint.continuation, echoes=endpoint.echoes
     ),
-    "responses": lambda _: Responses(),
-    "anthropic": lambda _: Messages(),
-    "gemini": lambda _: GenerateContent(),
-    "ollama": lambda _: OllamaChat(),
+    "responses": lambda endpoint: Responses(endpoint.members),
+    "anthropic": lambda endpoint: Messages(endpoint.members),
+    "gemini": lambda endpoint: GenerateContent(endpoint.members),
+    "ollama": lambda endpoint: OllamaChat(endpoint.members),
 }
 
 
@@ -74,6 +76,8 @@ class Models:
         self._catalogue = catalogue.load()
         self._endpoints = dict(self._catalogue.providers)
         for name, table in settings.providers.items():
+            if name == _UPSTREAM and settings.server.upstream is not None:
+                continue  # it changes what `--upstream` is, and makes no other provider
             self._endpoints[name] = table.endpoint(name, self._catalogue.providers.get(name))
         self._providers: dict[str, Provider] = {}
         key = self._environ.get(UPSTREAM_KEY) or None
@@ -251,9 +255,11 @@ class Models:
         if name == "local":
             # The engine that comes with us does not repeat what it goes on from.
             dialect = ChatCompletions(echoes=False)
-            return LocalProvider(local.Engine(EMBEDDED), dialect, self._client)
-        if name == "upstream":
-            endpoint = ProviderSettings(base_url=self._settings.server.upstream).endpoint(name)
+            forwarding = Forwarding(self._catalogue.members_of("openai"))
+            return LocalProvider(local.Engine(EMBEDDED), dialect, self._client, forwarding)
+        if name == _UPSTREAM and self._settings.server.upstream is not None:
+            table = self._settings.providers.get(name, ProviderSettings())
+            endpoint = table.endpoint(name, Endpoint(base_url=self._settings.server.upstream))
             variable: str | None = UPSTREAM_KEY
         else:
             endpoint = self._endpoints[name]
@@ -272,6 +278,7 @@ class Models:
             self._client,
             variable=variable if key else None,
             continues=endpoint.continues,
+            forwarding=Forwarding(self._catalogue.members_of(endpoint.wire), endpoint.members),
         )
 
     def _name(self, provider: str, model: str) -> str:

@@ -24,7 +24,7 @@ COLUMNS: Final = ("openai", "responses", "anthropic", "gemini", "ollama")
 FEATURES: dict[str, tuple[dict[str, Any], tuple[str | None, ...]]] = {
     "temperature": ({"temperature": 0.25}, (AS_IT_IS, AS_IT_IS, AS_IT_IS, AS_IT_IS, AS_IT_IS)),
     "top_p": ({"top_p": 0.25}, (AS_IT_IS, AS_IT_IS, AS_IT_IS, '"topP":0.25', AS_IT_IS)),
-    "top_k": ({"top_k": 7}, (AS_IT_IS, AS_IT_IS, AS_IT_IS, '"topK":7', AS_IT_IS)),
+    "top_k": ({"top_k": 7}, (AS_IT_IS, NO, AS_IT_IS, '"topK":7', AS_IT_IS)),
     "max_tokens": ({"max_tokens": 77}, (AS_IT_IS, '"max_output_tokens":77', AS_IT_IS, '"maxOutputTokens":77', '"num_predict":77')),
     "max_completion_tokens": ({"max_completion_tokens": 77}, (AS_IT_IS, '"max_output_tokens":77', '"max_tokens":77', '"maxOutputTokens":77', '"num_predict":77')),
     "stop": ({"stop": ["X", "Y"]}, (AS_IT_IS, NO, '"stop_sequences":["X","Y"]', '"stopSequences":["X","Y"]', AS_IT_IS)),
@@ -44,7 +44,7 @@ FEATURES: dict[str, tuple[dict[str, Any], tuple[str | None, ...]]] = {
     "json_object": ({"response_format": {"type": "json_object"}}, (AS_IT_IS, '"format":{"type":"json_object"}', NO, '"responseMimeType":"application/json"', '"format":"json"')),
     "reasoning_effort": ({"reasoning_effort": "low"}, (AS_IT_IS, '"reasoning":{"effort":"low"}', '"effort":"low"', '"thinkingLevel":"low"', '"think":"low"')),
     "no reasoning": ({"reasoning_effort": "none"}, (AS_IT_IS, '"effort":"none"', '"thinking":{"type":"disabled"}', '"thinkingBudget":0', '"think":false')),
-    "a budget to think": ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, (AS_IT_IS, AS_IT_IS, AS_IT_IS, '"thinkingBudget":2048', '"think":true')),
+    "a budget to think": ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, (AS_IT_IS, NO, AS_IT_IS, '"thinkingBudget":2048', '"think":true')),
     "a summary of thoughts": ({"reasoning_summary": "auto"}, ("", '"summary":"auto"', "", '"includeThoughts":true', "")),
     "verbosity": ({"verbosity": "low"}, (AS_IT_IS, '"text":{"verbosity":"low"}', NO, NO, NO)),
     "service_tier": ({"service_tier": "flex"}, (AS_IT_IS, AS_IT_IS, NO, NO, NO)),
@@ -52,7 +52,7 @@ FEATURES: dict[str, tuple[dict[str, Any], tuple[str | None, ...]]] = {
     "prediction": ({"prediction": {"type": "content", "content": "x"}}, (AS_IT_IS, NO, NO, NO, NO)),
     "web_search_options": ({"web_search_options": {"user_location": None}}, (AS_IT_IS, NO, NO, NO, NO)),
     "user": ({"user": "u-1"}, (AS_IT_IS, AS_IT_IS, '"user_id":"u-1"', "", "")),
-    "an unknown member": ({"x_mine": 7}, (AS_IT_IS, AS_IT_IS, "", "", "")),
+    "an unknown member": ({"x_mine": 7}, (AS_IT_IS, NO, NO, NO, NO)),
 }  # fmt: skip
 PARTS: dict[str, tuple[list[dict[str, Any]], tuple[str | None, ...]]] = {
     "an image": ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PIXEL}}]}], (PIXEL, PIXEL, "iVBORw0KGgo=", "iVBORw0KGgo=", "iVBORw0KGgo=")),

@@ -5,7 +5,7 @@ Sources: Anthropic's API reference, "Streaming messages", "Extended thinking" an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -253,12 +253,15 @@ def _input(text: str) -> Any:
 
 
 class Messages:
-    """The dialect."""
+    """The dialect; `members` are what a request may have besides, sent as they are."""
+
+    def __init__(self, members: Collection[str] = ()) -> None:
+        self._members = members
 
     def request(
         self, base_url: str, key: str | None, request: GenerationRequest, model: str
     ) -> Request:
-        return self._request(base_url, key, message_body(request, model))
+        return self._request(base_url, key, message_body(request, model, self._members))
 
     def continuation(
         self, base_url: str, key: str | None, request: GenerationRequest, model: str, said: Said
@@ -266,7 +269,7 @@ class Messages:
         # White space at the end of what it is to go on from is refused: it may come again.
         text = said.text.rstrip()
         given = structs.replace(said, text=text)
-        body = message_body(going_on(request, given), model)
+        body = message_body(going_on(request, given), model, self._members)
         return Continuation(self._request(base_url, key, body), said.text[len(text) :], whole=False)
 
     def _request(self, base_url: str, key: str | None, body: dict[str, Any]) -> Request:

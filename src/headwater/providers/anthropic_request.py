@@ -7,6 +7,7 @@ Sources: Anthropic's API reference, "Create a Message"; its guides "Tool use", "
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +34,7 @@ _OWN_TOOLS: Final = (
     "tool_search_tool_",
 )
 # Anthropic's own members, which OpenAI's API does not have.
-_OWN: Final = ("top_k", "thinking", "output_config", "context_management", "container")
+_OWN: Final = ("top_k", "thinking", "output_config")
 
 # OpenAI's names too.
 _TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
@@ -41,10 +42,12 @@ _TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "s
 Block = dict[str, Any]
 
 
-def message_body(request: GenerationRequest, model: str) -> dict[str, Any]:
-    """The body; `RequestError` for what this API lacks."""
+def message_body(
+    request: GenerationRequest, model: str, kept: Collection[str] = ()
+) -> dict[str, Any]:
+    """The body; `RequestError` for what this API lacks. `kept` members go on as they are."""
     conversation = turns(request.messages, _API, VENDOR, tells_failure=True)
-    members = Members(request.options, _API)
+    members = Members(request.options, _API, kept)
     body: dict[str, Any] = {
         "model": model,
         "max_tokens": members.max_tokens() or _MAX_TOKENS,
@@ -64,8 +67,7 @@ def message_body(request: GenerationRequest, model: str) -> dict[str, Any]:
     user = members.take("user")
     if isinstance(user, str):
         body["metadata"] = {"user_id": user}
-    members.done()
-    return body
+    return {**members.done(), **body}
 
 
 def _tier(body: dict[str, Any], members: Members) -> None:

@@ -27,6 +27,11 @@ class Catalogue(msgspec.Struct, frozen=True):
 
     providers: dict[str, Endpoint]
     models: list[Entry]
+    members: dict[str, tuple[str, ...]]
+
+    def members_of(self, wire: str) -> frozenset[str]:
+        """The members of a request that a provider with this wire is sent."""
+        return frozenset(self.members["every"] + self.members.get(wire, ()))
 
 
 def load() -> Catalogue:

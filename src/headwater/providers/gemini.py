@@ -6,7 +6,7 @@ Sources: the Gemini API reference, "Generating content" (`GenerateContentRespons
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -253,7 +253,10 @@ def _code(part: _Part) -> dict[str, Any]:
 
 
 class GenerateContent:
-    """The dialect."""
+    """The dialect; `members` are what a request may have besides, sent as they are."""
+
+    def __init__(self, members: Collection[str] = ()) -> None:
+        self._members = members
 
     def request(
         self, base_url: str, key: str | None, request: GenerationRequest, model: str
@@ -263,7 +266,9 @@ class GenerateContent:
         if key:
             headers["x-goog-api-key"] = key
         url = f"{base_url}/models/{name}:streamGenerateContent?alt=sse"
-        return Request("POST", url, headers, msgspec.json.encode(content_body(request)))
+        return Request(
+            "POST", url, headers, msgspec.json.encode(content_body(request, self._members))
+        )
 
     def parser(self, provider: str, content_type: str) -> ContentParser:
         return ContentParser(provider, content_type)

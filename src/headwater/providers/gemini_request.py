@@ -8,6 +8,7 @@ Sources: the Gemini API reference, "Generating content" (`GenerateContentRequest
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Collection
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -37,10 +38,10 @@ _UNSIGNED: Final = "skip_thought_signature_validator"
 Part = dict[str, Any]
 
 
-def content_body(request: GenerationRequest) -> dict[str, Any]:
-    """The body; `RequestError` for what this API lacks."""
+def content_body(request: GenerationRequest, kept: Collection[str] = ()) -> dict[str, Any]:
+    """The body; `RequestError` for what this API lacks. `kept` members go on as they are."""
     conversation = turns(request.messages, _API, VENDOR, tells_failure=True)
-    members = Members(request.options, _API)
+    members = Members(request.options, _API, kept)
     body: dict[str, Any] = {"contents": _contents(conversation)}
     if system := system_text(conversation):
         body["systemInstruction"] = {"parts": [{"text": system}]}
@@ -57,8 +58,7 @@ def content_body(request: GenerationRequest) -> dict[str, Any]:
     if config:
         body["generationConfig"] = config
     _tools(body, members)
-    members.done()
-    return body
+    return {**members.done(), **body}
 
 
 def _format(config: dict[str, Any], wanted: Schema | None) -> None:

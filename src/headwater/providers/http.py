@@ -21,6 +21,7 @@ from headwater.providers.base import (
 )
 from headwater.providers.continuing import Continuing
 from headwater.providers.failures import RefusedKeyError, redact
+from headwater.providers.forwarding import Forwarding
 from headwater.upstream import Exchange, Request
 
 log = logging.getLogger("headwater.upstream")
@@ -40,7 +41,8 @@ class HttpProvider:
     """Asks `base_url` in `dialect`, with `key` where there is one.
 
     `variable` is where the key was found, for whoever is told that it was refused. `continues`: it
-    can be asked to go on from a given text, if the dialect can say so.
+    can be asked to go on from a given text, if the dialect can say so. `forwarding` says which
+    members of a request it is sent; None: every one.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class HttpProvider:
         *,
         variable: str | None = None,
         continues: bool = False,
+        forwarding: Forwarding | None = None,
     ) -> None:
         self.name = name
+        self._forwarding = forwarding
         self.continues = continues and isinstance(dialect, Continues)
         self._dialect = dialect
         self._base_url = base_url.rstrip("/")
@@ -66,6 +70,8 @@ class HttpProvider:
         self, request: GenerationRequest, model: str, said: Said | None = None
     ) -> HttpSource:
         dialect, url, key = self._dialect, self._base_url, self._key
+        if self._forwarding is not None:
+            self._forwarding.check(request.options, self.name)
         if said is None:
             upstream = dialect.request(url, key, request, model)
             return self._sent(dialect, upstream)

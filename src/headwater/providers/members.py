@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from headwater.errors import RequestError
+from headwater.providers.forwarding import ANY
 
-# What asks for a feature, with the values that ask for nothing. A member that is not named here is
-# bookkeeping (`user`, `metadata`, `store`, …) or unknown: such a one is for compatible APIs only.
+# Bookkeeping, which changes no answer: an API that lacks it is not sent it.
+_BOOKKEEPING: Final = frozenset(
+    {
+        "metadata",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning_summary",  # other APIs tell what they think unasked
+        "safety_identifier",
+        "store",
+        "stream_options",
+        "user",
+    }
+)
+# Members with values that ask for nothing. Any other value asks for a feature, and so does a member
+# that is not named here.
 _FEATURES: Final[dict[str, tuple[Any, ...]]] = {
     "audio": (),
     "frequency_penalty": (0,),
@@ -59,11 +73,15 @@ Choice = Literal["auto", "none", "required"] | tuple[Literal["function"], str]
 
 
 class Members:
-    """What of a request's options `api` is sent: each is taken once, and the rest is refused."""
+    """What of a request's options `api` is sent: each is taken once, and the rest is refused.
 
-    def __init__(self, options: Mapping[str, Any], api: str) -> None:
+    `kept` are members that it is sent as they are; `*` is any.
+    """
+
+    def __init__(self, options: Mapping[str, Any], api: str, kept: Collection[str] = ()) -> None:
         self._left = {name: value for name, value in options.items() if value is not None}
         self._api = api
+        self._kept = kept
 
     def take(self, name: str) -> Any:
         """The member, or None."""
@@ -86,11 +104,14 @@ class Members:
         return RequestError(f"{what or name} is not supported by {self._api}.", param=name)
 
     def done(self) -> dict[str, Any]:
-        """What is left and asks for no feature; `RequestError` where something does."""
+        """The members that are left and kept; `RequestError` where another asks for a feature."""
+        kept: dict[str, Any] = {}
         for name, value in self._left.items():
-            if name in _FEATURES and value not in _FEATURES[name]:
+            if name in self._kept or (ANY in self._kept and name not in _FEATURES):
+                kept[name] = value
+            elif name not in _BOOKKEEPING and value not in _FEATURES.get(name, ()):
                 raise self.refuse(name)
-        return {name: value for name, value in self._left.items() if name not in _FEATURES}
+        return kept
 
     # the members that every dialect reads alike
 

@@ -6,7 +6,7 @@ Sources: Ollama's API reference, "Generate a chat message", and its pages "Strea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -45,9 +45,12 @@ _OPTIONS: Final = {
         "frequency_penalty",
         "presence_penalty",
         "repeat_penalty",
-        "num_ctx",
+        "repeat_last_n",
+        "typical_p",
     )
 }
+# Of Ollama's own `options`. Those of the machine (num_gpu, num_thread, …) are its operator's.
+_OWN_OPTIONS: Final = {*_OPTIONS, "num_predict", "num_ctx", "stop"}
 
 # Only the members that are used: what is not named here is skipped without being built.
 
@@ -133,7 +136,10 @@ class LinesParser(StreamParser):
 
 
 class OllamaChat:
-    """The dialect."""
+    """The dialect; `members` are what a request may have besides, sent as they are."""
+
+    def __init__(self, members: Collection[str] = ()) -> None:
+        self._members = members
 
     def request(
         self, base_url: str, key: str | None, request: GenerationRequest, model: str
@@ -141,7 +147,7 @@ class OllamaChat:
         headers = {"Content-Type": "application/json", "Accept": "application/x-ndjson"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        body = msgspec.json.encode(chat_body(request, model))
+        body = msgspec.json.encode(chat_body(request, model, self._members))
         return Request("POST", f"{base_url}/api/chat", headers, body)
 
     def parser(self, provider: str, content_type: str) -> LinesParser:
@@ -153,16 +159,15 @@ class OllamaChat:
         return http_failure(provider, status, headers, body)
 
 
-def chat_body(request: GenerationRequest, model: str) -> dict[str, Any]:
-    """The body; `RequestError` for what this API lacks."""
-    members = Members(request.options, _API)
+def chat_body(request: GenerationRequest, model: str, kept: Collection[str] = ()) -> dict[str, Any]:
+    """The body; `RequestError` for what this API lacks. `kept` members go on as they are."""
+    members = Members(request.options, _API, kept)
     body: dict[str, Any] = {
         "model": model,
         "messages": _messages(turns(request.messages, _API, VENDOR)),
         "stream": True,
     }
-    given = members.take("options")
-    options: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
+    options = _given(members.take("options"), members)
     members.into(options, _OPTIONS)
     if limit := members.max_tokens():
         options["num_predict"] = limit
@@ -179,8 +184,19 @@ def chat_body(request: GenerationRequest, model: str) -> dict[str, Any]:
     if (effort := members.effort()) is not None:
         levels: dict[str, Any] = {"none": False, "minimal": "low"}
         body["think"] = levels.get(effort, effort)
-    members.done()
-    return body
+    return {**members.done(), **body}
+
+
+def _given(options: Any, members: Members) -> dict[str, Any]:
+    """Ollama's own `options`, as a caller gives them; `RequestError` for what is none."""
+    if options is None:
+        return {}
+    if not isinstance(options, dict):
+        raise RequestError("options must be an object.", param="options")
+    for name in options:
+        if name not in _OWN_OPTIONS:
+            raise members.refuse("options", f"options.{name[:50]}")
+    return dict(options)
 
 
 def _tools(body: dict[str, Any], members: Members) -> None:

@@ -6,7 +6,7 @@ Sources: OpenAI's API reference, "Responses" and "Streaming events"; its guide "
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -250,7 +250,10 @@ class ResponsesParser(StreamParser):
 
 
 class Responses:
-    """The dialect."""
+    """The dialect; `members` are what a request may have besides, sent as they are."""
+
+    def __init__(self, members: Collection[str] = ()) -> None:
+        self._members = members
 
     def request(
         self, base_url: str, key: str | None, request: GenerationRequest, model: str
@@ -258,7 +261,7 @@ class Responses:
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        body = msgspec.json.encode(response_body(request, model))
+        body = msgspec.json.encode(response_body(request, model, self._members))
         return Request("POST", f"{base_url}/responses", headers, body)
 
     def parser(self, provider: str, content_type: str) -> ResponsesParser:

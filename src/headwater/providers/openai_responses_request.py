@@ -6,6 +6,7 @@ API" (what is called otherwise) and "Conversation state".
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from headwater.generation import GenerationRequest
@@ -16,16 +17,29 @@ VENDOR: Final = "openai"
 _API: Final = "OpenAI's Responses API"
 
 _SAME: Final = ("temperature", "top_p", "parallel_tool_calls", "service_tier")
+_KEPT: Final = (
+    "include",
+    "max_tool_calls",
+    "metadata",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "store",
+    "truncation",
+    "user",
+)
 # Any type but the two that Chat Completions has: web_search, file_search, mcp, …
 _OWN_TOOLS: Final = ("",)
 
 Item = dict[str, Any]
 
 
-def response_body(request: GenerationRequest, model: str) -> dict[str, Any]:
-    """The body; `RequestError` for what this API lacks. Members it may know go on as they are."""
+def response_body(
+    request: GenerationRequest, model: str, kept: Collection[str] = ()
+) -> dict[str, Any]:
+    """The body; `RequestError` for what this API lacks. `kept` members go on as they are."""
     conversation = turns(request.messages, _API, VENDOR)
-    members = Members(request.options, _API)
+    members = Members(request.options, _API, (*_KEPT, *kept))
     body: dict[str, Any] = {}
     members.into(body, {name: name for name in _SAME})
     if limit := members.max_tokens():

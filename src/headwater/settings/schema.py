@@ -209,6 +209,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     continuation: dict[str, Any] | None = None
     echoes: bool = True
     renames: dict[str, str] = {}
+    members: tuple[str, ...] = ()
 
 
 class ProviderSettings(Section, frozen=True):
@@ -242,6 +243,11 @@ class ProviderSettings(Section, frozen=True):
         Meta(description='OpenAI\'s names of members = its own; "" for one that it refuses.'),
     ] = None
 
+    members: Annotated[
+        tuple[str, ...] | None,
+        Meta(description='Members of a request that it is sent besides the known ones; "*": all.'),
+    ] = None
+
     def endpoint(self, name: str, built_in: Endpoint | None = None) -> Endpoint:
         """Lay the table over the catalogue's entry of the same `name`.
 
@@ -264,6 +270,7 @@ class ProviderSettings(Section, frozen=True):
             continuation=base.continuation if self.continuation is None else self.continuation,
             echoes=base.echoes if self.echoes is None else self.echoes,
             renames={**base.renames, **(self.renames or {})},
+            members=base.members + (self.members or ()),
         )
         if endpoint.continues and endpoint.wire not in CONTINUING:
             raise ConfigurationError(

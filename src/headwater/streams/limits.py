@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from msgspec import structs
@@ -25,6 +25,26 @@ _LOOK_AGAIN_S: Final = 1.0
 # ones: more than the one that it may add, so that idle ones go at any rate of requests.
 _LOOKED_AT: Final = 3
 _CAPS: Final = ("max_tokens", "max_completion_tokens")
+# What other servers call the length of an answer, and what makes them go beyond it.
+_LENGTHS: Final = frozenset(
+    {
+        *_CAPS,
+        "max_gen_len",
+        "max_length",
+        "max_new_tokens",
+        "max_output_tokens",
+        "max_tokens_to_sample",
+        "min_length",
+        "min_new_tokens",
+        "min_tokens",
+        "n_predict",
+        "num_predict",
+    }
+)
+# Members in which names are the caller's own.
+_SCHEMAS: Final = frozenset(
+    {"functions", "guided_json", "json_schema", "metadata", "response_format", "tools"}
+)
 
 
 class Bucket:
@@ -138,13 +158,13 @@ class Limits:
         most = self._of(principal).max_output_tokens
         if most is None:
             return asked
-        given = {name: asked.options[name] for name in _CAPS if asked.options.get(name) is not None}
-        for name, tokens in given.items():
-            if tokens > most:
+        for name, tokens in _lengths("", asked.options):
+            if not isinstance(tokens, int) or not 0 <= tokens <= most:  # -1 is without end
                 raise RequestError(
-                    f"At most {most} output tokens may be asked for here, not {tokens}.", param=name
+                    f"At most {most} output tokens may be asked for here, not {tokens!r:.20}.",
+                    param=name,
                 )
-        if given:
+        if any(asked.options.get(name) is not None for name in _CAPS):
             return asked
         return structs.replace(asked, options={**asked.options, "max_tokens": most})
 
@@ -198,6 +218,20 @@ def _limited(setting: str, most: int | None, wait: float) -> HeadwaterError:
         f"You may have {most} {what} here (limits.{setting}); ask again later.",
         retry_after=wait,
     )
+
+
+def _lengths(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The lengths that options ask for, by their names, at any depth."""
+    if isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _lengths(f"{path}[{number}]", inner)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            inner_path = f"{path}.{name}" if path else name
+            if name in _LENGTHS and inner is not None:
+                yield inner_path, inner
+            elif name not in _SCHEMAS:
+                yield from _lengths(inner_path, inner)
 
 
 def _characters(messages: Iterable[dict[str, Any]]) -> int:

@@ -8,6 +8,7 @@ from msgspec import structs
 
 from headwater.generation import GenerationRequest, Said
 from headwater.providers.base import Dialect, ProviderSource
+from headwater.providers.forwarding import Forwarding
 from headwater.providers.http import Client, Deferred, HttpProvider
 from headwater.providers.local.engine import Engine
 
@@ -22,7 +23,14 @@ class LocalProvider:
     name = "local"
     continues = True
 
-    def __init__(self, engine: Engine, dialect: Dialect, client: Client) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        dialect: Dialect,
+        client: Client,
+        forwarding: Forwarding | None = None,
+    ) -> None:
+        self._forwarding = forwarding
         self._engine = engine
         self._dialect = dialect
         self._client = client
@@ -30,6 +38,8 @@ class LocalProvider:
     def source(
         self, request: GenerationRequest, model: str, said: Said | None = None
     ) -> ProviderSource:
+        if self._forwarding is not None:
+            self._forwarding.check(request.options, self.name)
         if not _CAPS & request.options.keys():
             options = {**request.options, "max_tokens": DEFAULT_TOKENS}
             request = structs.replace(request, options=options)
