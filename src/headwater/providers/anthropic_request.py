@@ -74,7 +74,7 @@ def _tier(body: dict[str, Any], members: Members) -> None:
     tier = members.take("service_tier")
     if tier is None:
         return
-    if tier not in _TIERS:
+    if not isinstance(tier, str) or tier not in _TIERS:
         raise members.refuse("service_tier", f"service_tier {tier!r:.20}")
     body["service_tier"] = _TIERS[tier]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -167,7 +168,7 @@ def _image(value: Any, at: str) -> Image:
     if isinstance(value, dict):
         value, detail = value.get("url"), value.get("detail")
     if isinstance(value, str):
-        if value.startswith(("http://", "https://")):
+        if value.startswith(("http://", "https://")) and _is_url(value):
             return Image(value, None, None, detail)
         head, comma, data = value.partition(",")
         if head.startswith("data:image/") and head.endswith(";base64") and comma:
@@ -176,6 +177,13 @@ def _image(value: Any, at: str) -> Image:
         f"{at}.image_url.url must be an http(s) URL or a data URL of a base64 image.",
         param=f"{at}.image_url.url",
     )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return bool(urlsplit(text).hostname)
+    except ValueError:  # such as http://[
+        return False
 
 
 def _calls(message: Message, where: str) -> Iterator[Call]:

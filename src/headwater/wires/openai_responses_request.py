@@ -70,7 +70,7 @@ def responses_request(body: JSON) -> GenerationRequest:
     if body.get("truncation") not in (None, "disabled"):
         raise unsupported("truncation", str(body["truncation"]))
     for number, name in enumerate(optional(body, "include", list) or ()):
-        if name not in _INCLUDED:
+        if not isinstance(name, str) or name not in _INCLUDED:
             raise unsupported(f"include[{number}]", str(name))
     messages: list[Message] = []
     _check_echoed(body)

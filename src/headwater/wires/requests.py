@@ -45,6 +45,7 @@ def chat_request(body: dict[str, Any], messages: Any, *, stream: bool = True) ->
             raise RequestError(
                 f"{name} is not supported here: a stream carries text and calls.", param=name
             )
+    optional(body, "tools", list)
     options = {k: v for k, v in body.items() if k not in ("model", "messages", "prompt", "stream")}
     said = optional(body, "stream", bool)
     model = optional(body, "model", str)
@@ -121,6 +122,12 @@ def _check_message(message: Any, where: str) -> None:
     if not isinstance(role, str) or role not in _ROLES:
         raise RequestError(
             f"{where}.role must be one of {', '.join(sorted(_ROLES))}.", param=f"{where}.role"
+        )
+    calls = message.get("tool_calls")
+    if calls is not None and not isinstance(calls, list):
+        raise RequestError(
+            f"{where}.tool_calls must be a list, not {json_type(calls)}.",
+            param=f"{where}.tool_calls",
         )
     if not isinstance(message.get("is_error"), bool | None):
         raise RequestError(f"{where}.is_error must be a boolean.", param=f"{where}.is_error")
