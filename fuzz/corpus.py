@@ -82,7 +82,8 @@ MESSAGES: Final[dict[str, Any]] = {
     "messages": [
         {"role": "user", "content": [
             {"type": "text", "text": "hi"},
-            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}},
+            {"type": "image",
+             "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}},
             {"type": "image", "source": {"type": "url", "url": "https://a.example/i.png"}}]},
         {"role": "assistant", "content": [
             {"type": "thinking", "thinking": "hm", "signature": "s"},

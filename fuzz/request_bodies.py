@@ -171,7 +171,7 @@ async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             request = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"(?i)content-length: (\d+)", request)
             await reader.readexactly(int(length[1]) if length else 0)
-            writer.write(head % len(body) + body)
+            writer.write(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
 
@@ -221,7 +221,7 @@ async def run(seed: int, count: int, turn_s: float) -> int:
         config = "".join(
             f'[providers.fuzz-{wire}]\nbase_url = "{url}"\nwire = "{wire}"\n' for wire in WIRES
         )
-        Path(folder, "headwater.toml").write_text(config)
+        Path(folder, "headwater.toml").write_text(config)  # noqa: ASYNC240 - nothing runs yet
         server = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("headwater")),
             *("serve", "--port", "0"),
@@ -240,14 +240,13 @@ async def run(seed: int, count: int, turn_s: float) -> int:
 
 
 async def _watch(server: asyncio.subprocess.Process, seed: int, count: int, turn_s: float) -> int:
-    assert server.stdout is not None
+    output_of: Any = server.stdout
     lines: list[str] = []
     while (found := re.search(r"listening on http://[^ ]*:(\d+)", "".join(lines))) is None:
-        lines.append((await server.stdout.readline()).decode(errors="replace"))
+        lines.append((await output_of.readline()).decode(errors="replace"))
 
     async def read() -> None:
-        assert server.stdout is not None
-        while line := await server.stdout.readline():
+        while line := await output_of.readline():
             lines.append(line.decode(errors="replace"))
 
     reading = asyncio.ensure_future(read())
@@ -263,9 +262,7 @@ async def _watch(server: asyncio.subprocess.Process, seed: int, count: int, turn
     if count >= 10_000 and grown > GROWTH:
         wrong.append(f"the server grew by {grown // 2**20} MiB")
     spread = ", ".join(f"{status}: {n}" for status, n in sorted(fuzzing.statuses.items()))
-    print(
-        f"{sum(fuzzing.statuses.values())} requests in {time.monotonic() - began:.0f} s, seed {seed}"
-    )
+    print(f"{fuzzing.statuses.total()} requests in {time.monotonic() - began:.0f} s, seed {seed}")
     print(f"{spread}; longest turn {max(turns, default=0.0)} s; grown by {grown // 2**20} MiB")
     for each in itertools.islice(wrong, 5):
         print(each, file=sys.stderr)

@@ -26,8 +26,6 @@ USER = [{"role": "user", "content": "hi"}]
 SECRET = "sk-hidden-0123456789abcdef"
 
 CONFIG = """
-[providers.upstream]
-members = ["x", "x-unknown"]
 [providers.acme]
 base_url = "http://127.0.0.1:9/v1"
 api_key_env = "ACME_API_KEY"
@@ -54,7 +52,7 @@ def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "--upstream",
         upstream.url,
         cwd=tmp_path_factory.mktemp("server"),
-        config=CONFIG,
+        config=CONFIG + '[providers.upstream]\nmembers = ["x", "x-unknown"]\n',
         environ=environ,
     ) as served:
         yield served

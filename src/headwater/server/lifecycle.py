@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 import uvicorn
 from starlette.types import ASGIApp
 
-from headwater.errors import HeadwaterError
+from headwater.errors import ConfigurationError, HeadwaterError
 from headwater.observe import shared_metrics
 from headwater.runtime import Runtime
 from headwater.server.descriptors import Descriptors
@@ -117,6 +117,8 @@ class _Server(uvicorn.Server):
             self._revoke(self._renew)  # the signal may have come before there was a handler
         try:
             await self._runtime().hub.open()  # what dead processes left is ended now
+        except ConfigurationError:
+            raise
         except HeadwaterError as error:
             log.warning("%s New streams are refused until the store is there.", error.message)
         _calm_collector()
