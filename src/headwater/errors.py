@@ -38,6 +38,7 @@ STATUS: Final = {
     "overloaded": 503,
     "store_unavailable": 503,
     "storage_failed": 503,
+    "stop_unconfirmed": 503,
     "upstream_timeout": 504,
 }
 
@@ -52,6 +53,7 @@ RETRYABLE: Final = frozenset(
         "overloaded",
         "store_unavailable",
         "storage_failed",
+        "stop_unconfirmed",
     }
 )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import subprocess
+import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import get_args
@@ -11,7 +13,7 @@ from typing import get_args
 import pytest
 
 from headwater.position import START, Position
-from headwater.stores.base import Entry, Note, Tail
+from headwater.stores.base import SILENT_S, Entry, Note, Tail, stall_s
 from headwater.stores.sqlite import SqliteStore
 from tests.stores.backends import Make, shared_stores
 from tests.stores.driving import P1, P2, Driver, driven, opened
@@ -71,7 +73,7 @@ def _beat(driver: Driver, number: int) -> None:
 
 
 @shared_stores
-def test_who_beats_keeps_its_streams_and_who_does_not_loses_them(make: Make) -> None:
+def test_who_beats_keeps_its_streams_and_who_is_gone_loses_them(make: Make) -> None:
     with driven(make, count=2, lease_s=LEASE_S) as driver:
         one, other = driver.stores
         for name in ("open", "ended", "begun"):
@@ -84,14 +86,38 @@ def test_who_beats_keeps_its_streams_and_who_does_not_loses_them(make: Make) -> 
             _beat(driver, 0)
             _beat(driver, 1)
             assert _orphans(driver, 1) == []
+        driver.run(one.aclose())
         for _ in range(3):
             driver.run(asyncio.sleep(0.45 * LEASE_S))
             _beat(driver, 1)
         assert _orphans(driver, 1) == [("begun", one.node), ("open", one.node)]
         assert driver.takeover("open", one.node, by=other) == Tail(Position(2, 0), False)
         assert _orphans(driver, 1) == [("begun", one.node)]
+
+
+@shared_stores
+def test_who_stalls_keeps_its_streams_for_a_time(make: Make) -> None:
+    lease_s = 0.7  # so that a stall may last for 4.2 s
+    with driven(make, count=2, lease_s=lease_s) as driver:
+        one, other = driver.stores
+        driver.create("open", by=one)
+        driver.create("begun", by=one)
+        driver.fill("open", 2)
+        began = time.monotonic()
+        while time.monotonic() - began < stall_s(lease_s) - 0.5:
+            _beat(driver, 1)
+            assert _orphans(driver, 1) == []
+            if time.monotonic() - began > SILENT_S + 0.1:
+                assert list(driver.run(other.stalled())) == [one.node]
+            elif time.monotonic() - began < SILENT_S - 0.5:
+                assert list(driver.run(other.stalled())) == []
+            driver.run(asyncio.sleep(0.3 * lease_s))
+        driver.run(asyncio.sleep(0.7))
+        assert _orphans(driver, 1) == [("begun", one.node), ("open", one.node)]
+        assert driver.takeover("open", one.node, by=other) == Tail(Position(2, 0), False)
         _beat(driver, 0)  # it was only slow: what is left is its own again
         assert _orphans(driver, 1) == []
+        assert list(driver.run(other.stalled())) == []
         assert driver.append("open", P2, Position(1, 3), by=one) == "fenced"
         assert driver.append("begun", START, P1, by=one) == "ok"
 
@@ -177,21 +203,54 @@ def test_a_wake_may_be_lost_and_the_log_is_not(make: Make) -> None:
     asyncio.run(run())
 
 
-def test_the_last_process_leaves_no_folder_of_sockets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def run() -> None:
-        stores = [SqliteStore(tmp_path / "s.db", ttl_s=9, lease_s=LEASE_S) for _ in range(2)]
-        for store in stores:
-            await store.open(lambda *_: None)
-        [folder] = Path(short).iterdir()
-        assert len(list(folder.iterdir())) == 2
-        await stores[0].aclose()
-        assert len(list(folder.iterdir())) == 1
-        await stores[1].aclose()
-        assert list(Path(short).iterdir()) == []
+def _folders(database: Path) -> list[Path]:
+    return [path for path in database.parent.iterdir() if path.is_dir()]
 
-    # The address of a socket has room for no long path.
-    with tempfile.TemporaryDirectory() as short:
-        monkeypatch.setattr(tempfile, "tempdir", short)
-        asyncio.run(run())
+
+@pytest.mark.parametrize("length", [1, 150], ids=["short", "long"])
+def test_the_last_process_leaves_no_folder_of_sockets(tmp_path: Path, length: int) -> None:
+    """The name of the folder may be longer than the address of a socket."""
+    database = tmp_path / ("s" * length + ".db")
+
+    async def run() -> None:
+        heard: Heard = []
+        stores = [SqliteStore(database, ttl_s=9, lease_s=LEASE_S) for _ in range(2)]
+        for store in stores:
+            await store.open(lambda *note: heard.append(note))
+        [folder] = _folders(database)
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert len(list(folder.iterdir())) == 4
+        stores[0].send(stores[1].node, "stop", "s")
+        await _until(lambda: bool(heard), lambda: asyncio.sleep(0))
+        assert heard == [("stop", "s", stores[0].node)]
+        await stores[0].aclose()
+        assert len(list(folder.iterdir())) == 2
+        await stores[1].aclose()
+        assert _folders(database) == []
+
+    asyncio.run(run())
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    database = tmp_path / "s.db"
+    code = f"""
+import asyncio, os, pathlib
+from headwater.stores.sqlite import SqliteStore
+async def main():
+    await SqliteStore(pathlib.Path({str(database)!r})).open(print)
+    os.kill(os.getpid(), 9)
+asyncio.run(main())
+"""
+    killed = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    assert killed.returncode == -9
+    [folder] = _folders(database)
+    assert len(list(folder.iterdir())) == 2
+
+    async def run() -> None:
+        store = SqliteStore(database)
+        await store.open(lambda *_: None)
+        assert len(list(folder.iterdir())) == 2
+        await store.aclose()
+
+    asyncio.run(run())
+    assert _folders(database) == []

@@ -5,8 +5,6 @@ Source: the API reference's "Get a model response" and "Cancel a response".
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -26,8 +24,6 @@ from headwater.streams.claims import reopened
 from headwater.wires.openai_responses import WIRE
 
 _PREFIX: Final = "resp_"
-# A stop is a matter of one append; whoever cannot be reached is not waited for.
-_ENDS_S: Final = 5.0
 
 
 class Responses:
@@ -73,14 +69,9 @@ class Responses:
 
     async def cancel(self, request: Request) -> Response:
         """End the generation; the response as it then is."""
-        record, tail = await self._found(request)
+        record, _ = await self._found(request)
         hub = self._runtime().hub
-        live = hub.live(record, tail)
         await hub.stop(record.stream, record.principal)
-        if live is not None:
-            with live.held(), contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_ENDS_S):
-                    await live.ended()
         return json_response(WIRE.whole(await hub.snapshot(record), _options(record)))
 
     async def _found(self, request: Request) -> tuple[Record, Tail]:

@@ -7,8 +7,8 @@ notes between them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -26,6 +26,19 @@ Note = Literal["wake", "here", "left", "stop"]
 
 #: Called with the note, the stream, and the process that sent it.
 OnNote = Callable[[Note, str, str], None]
+
+
+#: Of a process that was not heard of for so long, its event loop does not turn.
+SILENT_S: Final = 3.0
+
+
+def stall_s(lease_s: float) -> float:
+    """How long a process that is there may not renew its lease before its streams are taken over.
+
+    That is six leases, but 30 s at most where a lease is not longer: an event loop that does not
+    turn for so long does not come back.
+    """
+    return max(lease_s, min(6 * lease_s, 30.0))
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -155,7 +168,12 @@ class Store(Protocol):
         """
 
     async def orphans(self) -> Sequence[Record]:
-        """Open streams whose owner's lease has run out."""
+        """Open streams whose process is dead, has released its lease, or has not renewed it for
+        `stall_s`.
+        """
+
+    async def stalled(self) -> Collection[str]:
+        """Other processes that are there and have not renewed their lease for `SILENT_S`."""
 
     async def takeover(self, stream: str, node: str) -> Tail | None:
         """Own an open stream in place of `node`, in one step: its log goes on at `EPOCH+1-0`, and

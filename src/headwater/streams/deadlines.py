@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from headwater.errors import UpstreamError
 from headwater.settings import TimeoutSettings
+from headwater.timers import CATCH_UP_S, HELD_S
 
 
 class Deadlines:
@@ -96,7 +97,17 @@ class Deadlines:
 
     def _check(self) -> None:
         at, error = self._due()
-        if at <= self._loop.time():
-            self._on_late(error)
-        else:
+        now = self._loop.time()
+        if now < at:
             self._timer = self._loop.call_at(at, self._check)
+        elif now - at > HELD_S:  # what came in time may not have been read yet
+            self._timer = self._loop.call_later(CATCH_UP_S, self._check_again)
+        else:
+            self._on_late(error)
+
+    def _check_again(self) -> None:
+        at, error = self._due()
+        if self._loop.time() < at:
+            self._check()
+        else:
+            self._on_late(error)

@@ -75,6 +75,7 @@ class Feed:
         "_on_readers",
         "_views",
         "_watchers",
+        "broken_off",
         "ended",
         "opening",
         "position",
@@ -84,6 +85,8 @@ class Feed:
     def __init__(self, *, on_readers: Callable[[], None], on_end: Callable[[], None]) -> None:
         self.position = START
         self.ended = False
+        #: It ended here without a terminal event: its log may go on elsewhere.
+        self.broken_off = False
         self.readers = 0
         #: The first entry of the log: whoever starts a stream reads it while there is no other, and
         #: need not ask the store.
@@ -130,7 +133,7 @@ class Feed:
     def cut(self) -> None:
         """Nothing more is known here: readers are cut, and come back to whoever knows more."""
         if not self.ended:
-            self.ended = True
+            self.ended = self.broken_off = True
             for view in self._views:
                 for reader in view.readers:
                     reader.fail()

@@ -48,6 +48,8 @@ _REPLAYS: Final = 4
 
 # Beyond its lease, how long the streams of a dead process wait for whoever sweeps up after it.
 _SWEPT_S: Final = 2.0
+# How often a process that has not answered is asked again to stop.
+_ASK_AGAIN_S: Final = 0.5
 
 
 class Hub:
@@ -76,7 +78,12 @@ class Hub:
         self._recover = recover
         self._endings = Endings(self.snapshot, on_end)
         self._leases = Leases(
-            store, settings.store.lease_s, self._tick, self._take_on, self._endings.tell
+            store,
+            settings.store.lease_s,
+            self._tick,
+            self._check,
+            self._take_on,
+            self._endings.tell,
         )
         self._turns = asyncio.Semaphore(_REPLAYS)
         self._opening: asyncio.Task[None] | None = None
@@ -264,15 +271,29 @@ class Hub:
         return snapshot
 
     async def stop(self, stream: str, principal: str | None) -> None:
-        """Cancel the upstream; readers get the terminal event. Nothing when it had ended."""
+        """Cancel the upstream; readers get the terminal event. Nothing when it had ended.
+
+        Returns when the stream has ended, whichever process writes it. `UnavailableError`
+        (`stop_unconfirmed`) when that cannot be confirmed within a lease and 2 s.
+        """
         record, tail = await self.find(stream, principal)
-        running = self._streams.get(stream)
-        if running is not None:
-            running.producer.stop()
-            return
-        live = self.live(record, tail)
-        if isinstance(live, Remote):
-            await live.stopped(self.settings.store.lease_s + _SWEPT_S)
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self.settings.store.lease_s + _SWEPT_S
+        # Asked again and again: a note may be lost, and the stream may get another writer.
+        while (live := self.live(record, tail)) is not None:
+            with live.held():
+                live.stop()
+                await live.ended(_ASK_AGAIN_S)
+            if live.over:
+                return
+            if loop.time() >= give_up_at:
+                raise UnavailableError(
+                    "stop_unconfirmed",
+                    "The process that writes the stream has not confirmed that it stopped. "
+                    "Ask again.",
+                    retry_after=_OVERLOAD_RETRY_S,
+                )
+            record, tail = await self.find(stream, principal)
 
     def revoke(self, principals: Collection[str]) -> None:
         """Stop what these principals have running; those of them who read here are cut."""
@@ -349,9 +370,20 @@ class Hub:
         if live is not None:
             live.note(note, sender)
 
-    def _tick(self, now: float) -> None:
+    async def _tick(self, held_s: float) -> None:
+        """Drop the readers of other processes that are not heard of any more."""
+        now = asyncio.get_running_loop().time()
+        silent = [(s, nodes) for s in self._streams.values() if (nodes := s.silent(now, held_s))]
+        stalled = await self.store.stalled() if silent else ()
+        for stream, nodes in silent:
+            stream.expire(nodes, stalled)
+
+    async def _check(self) -> None:
+        """Leave the streams that other processes have taken over: nobody pays for them here."""
         for stream in list(self._streams.values()):
-            stream.expire(now)
+            record = await self.store.record(stream.id)
+            if record is not None and record.node != self.store.node:
+                stream.producer.abandon()
 
     def _timeouts(self, timed: Timed) -> TimeoutSettings | None:
         limits = self.settings.timeouts

@@ -12,6 +12,7 @@ from headwater.errors import HeadwaterError, UpstreamError
 from headwater.events import StreamError, encode
 from headwater.position import Position
 from headwater.stores.base import Appended, Record, Store, Tail
+from headwater.timers import HELD_S
 
 log = logging.getLogger("headwater.streams")
 
@@ -38,7 +39,9 @@ def broken_off() -> UpstreamError:
 class Leases:
     """Beats for this process, and sweeps up after others. A lease lasts `lease_s`.
 
-    `on_tick` is called at every round with the loop's time. `take_on` is given each stream that was
+    `on_tick` is called at every round with the seconds for which the loop was held up before it.
+    `on_late` is called when the lease may have run out meanwhile: streams may have another process
+    now. `take_on` is given each stream that was
     taken over, with the end of its log, and says whether it goes on; `tell` those that end here.
     `unended` are streams of this process whose log could not take their end, with the end that they
     owe. Not `sweeping`, it leaves the streams of the dead to processes that stay.
@@ -48,7 +51,8 @@ class Leases:
         self,
         store: Store,
         lease_s: float,
-        on_tick: Callable[[float], None],
+        on_tick: Callable[[float], Awaitable[None]],
+        on_late: Callable[[], Awaitable[None]],
         take_on: Callable[[Record, Tail], Awaitable[bool]],
         tell: Callable[[Record, None], None],
     ) -> None:
@@ -56,6 +60,9 @@ class Leases:
         self.unended: dict[str, StreamError] = {}
         self._store = store
         self._on_tick = on_tick
+        self._on_late = on_late
+        self._lease_s = lease_s
+        self._late = False
         self._take_on = take_on
         self._tell = tell
         self._every_s = min(_EVERY_S, lease_s / _A_LEASE)
@@ -69,9 +76,15 @@ class Leases:
         """Until `stop`."""
         loop = asyncio.get_running_loop()
         troubled = False
+        due = loop.time()
         while not self._stopping.is_set():
-            self._on_tick(loop.time())
+            held_s = loop.time() - due
+            if held_s > self._lease_s / 2:
+                log.warning("the event loop was held up for %.1f s", held_s)
+                self._late = True
+            due += held_s
             try:
+                await self._on_tick(held_s if held_s > HELD_S else 0.0)
                 await self.round()
                 troubled = False
             except HeadwaterError as error:
@@ -80,13 +93,18 @@ class Leases:
                 troubled = True
             except Exception:
                 log.exception("the sweep failed")
+            due = loop.time() + self._every_s
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._every_s):
+                async with asyncio.timeout_at(due):
                     await self._stopping.wait()
 
     async def round(self) -> None:
         """Renew the lease, and go on with what its owner cannot, or end it."""
         await self._store.beat()
+        if self._late:
+            await self._on_late()
+            self._late = False
+            return  # what held this process up may have held up the others too: they get a round
         beaten = asyncio.get_running_loop().time()
         for record in await self._store.orphans() if self.sweeping else ():
             # Only one process succeeds in this, and nothing of the old owner is taken after it.

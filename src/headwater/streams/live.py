@@ -37,7 +37,8 @@ class Live:
 
     def __init__(self, record: Record, store: Store) -> None:
         self.record = record
-        self.feed = Feed(on_readers=self._readers_changed, on_end=self._ended)
+        self.feed = Feed(on_readers=self._readers_changed, on_end=self._ended_here)
+        self._awaited: set[asyncio.Event] = set()
         self._store = store
 
     @property
@@ -47,6 +48,15 @@ class Live:
     @property
     def failure(self) -> HeadwaterError | None:
         """The error that ended the log, where one did."""
+        raise NotImplementedError
+
+    @property
+    def over(self) -> bool:
+        """Whether it has had its terminal event."""
+        return self.feed.ended and not self.feed.broken_off
+
+    def stop(self) -> None:
+        """End the generation, or ask the process to that writes it."""
         raise NotImplementedError
 
     def note(self, note: Note, sender: str) -> None:
@@ -67,9 +77,9 @@ class Live:
         if self.feed.position.seq <= 1:
             await self._batch(lambda batch: batch.last.seq > 1, timeout_s)
 
-    async def ended(self) -> None:
-        """Wait for the terminal event."""
-        await self._batch(lambda batch: batch.terminal, None)
+    async def ended(self, timeout_s: float | None = None) -> None:
+        """Wait for the terminal event, or until nothing more is known here."""
+        await self._batch(lambda batch: batch.terminal, timeout_s)
 
     async def events(self) -> AsyncGenerator[ev.Event, None]:
         """Every event from the start to the terminal one. Whoever iterates is a reader."""
@@ -107,6 +117,7 @@ class Live:
             return
         come = asyncio.Event()
         unwatch = self.feed.watch(lambda batch: come.set() if wanted(batch) else None)
+        self._awaited.add(come)
         try:
             async with asyncio.timeout(timeout_s):
                 await come.wait()
@@ -114,6 +125,12 @@ class Live:
             pass
         finally:
             unwatch()
+            self._awaited.discard(come)
+
+    def _ended_here(self) -> None:
+        for come in self._awaited:
+            come.set()
+        self._ended()
 
     def _readers_changed(self) -> None:
         raise NotImplementedError

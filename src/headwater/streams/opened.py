@@ -42,10 +42,16 @@ class Opened(msgspec.Struct, frozen=True):
 
     async def whole(self, wire: Wire, options: tuple[Any, ...] = ()) -> JSON:
         """The answer to `stream: false`, when it is whole; `HeadwaterError` when it failed."""
-        if self.running is not None:
-            await self.running.ended()
-            if self.running.failure is not None:
-                raise self.running.failure
+        running = self.running
+        while running is not None:
+            with running.held():
+                await running.ended()
+            if running.failure is not None:
+                raise running.failure
+            if running.over:
+                break
+            # Another process writes it now.
+            running = self.hub.live(*await self.hub.find(self.record.stream, self.record.principal))
         snapshot = await self.hub.snapshot(self.record)
         if snapshot.error is not None:
             error = snapshot.error

@@ -23,9 +23,6 @@ _LOOK_S: Final = 1.0
 # How often the owner is told that there are readers here.
 _HERE_S: Final = 2.0
 
-# How often an owner that has not answered is asked again to stop.
-_ASK_AGAIN_S: Final = 0.5
-
 
 class Remote(Live):
     """Publishes here what appears in the log; tells the owner that there are readers.
@@ -60,18 +57,6 @@ class Remote(Live):
     def stop(self) -> None:
         """Ask the owner to end it."""
         self._store.send(self.record.node, "stop", self.id)
-
-    async def stopped(self, at_most_s: float) -> None:
-        """Ask until the log has its end: the owner's, or that of whoever sweeps up after it."""
-        give_up_at = self._loop.time() + at_most_s
-        with self.held():
-            while not self.feed.ended and self._loop.time() < give_up_at:
-                self.stop()
-                try:
-                    async with asyncio.timeout(_ASK_AGAIN_S):
-                        await self.ended()
-                except TimeoutError:
-                    pass
 
     def cut(self) -> None:
         """Follow it no longer; its readers are cut, and come back to whoever serves them then."""

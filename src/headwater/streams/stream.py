@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from headwater.errors import HeadwaterError
@@ -12,6 +12,7 @@ from headwater.streams.ending import Told
 from headwater.streams.feed import Batch
 from headwater.streams.live import Live
 from headwater.streams.producer import Producer
+from headwater.timers import Timer
 from headwater.wires.base import OnDisconnect
 
 #: How long a process that has said it has readers is believed to have them, unless it says so
@@ -41,7 +42,7 @@ class Stream(Live):
         self.told = told
         #: Called once, when the stream no longer runs here.
         self.on_over: Callable[[], None] | None = None
-        self._grace: asyncio.TimerHandle | None = None
+        self._grace: Timer | None = None
         # Processes with readers, and until when that is believed.
         self._elsewhere: dict[str, float] = {}
 
@@ -64,18 +65,30 @@ class Stream(Live):
         elif note == "left" and self._elsewhere.pop(sender, None) is not None:
             self._readers_changed()
 
-    def expire(self, now: float) -> None:
-        """Believe no longer in readers of whom nothing was heard."""
-        silent = [node for node, until in self._elsewhere.items() if until <= now]
-        for node in silent:
-            self.note("left", node)
+    def stop(self) -> None:
+        self.producer.stop()
+
+    def silent(self, now: float, held_s: float) -> Sequence[str]:
+        """Processes with readers of which nothing was heard for too long.
+
+        `held_s` is for how long nothing could be heard, since the loop here was held up.
+        """
+        if held_s:
+            self._elsewhere = {node: at + held_s for node, at in self._elsewhere.items()}
+        return [node for node, until in self._elsewhere.items() if until <= now]
+
+    def expire(self, nodes: Sequence[str], stalled: Collection[str]) -> None:
+        """Drop the readers of silent processes, but for those whose own loop is held up."""
+        for node in nodes:
+            if node not in stalled:
+                self.note("left", node)
 
     def await_readers(self) -> None:
         """Its process is a new one: until its readers can have come, do as if there were some."""
         policy = self._on_disconnect
         if policy != "continue":
             grace = PRESENCE_S if policy == "cancel" else max(float(policy), PRESENCE_S)
-            self._grace = asyncio.get_running_loop().call_later(grace, self._readers_changed)
+            self._grace = Timer(grace, self._readers_changed)
 
     def _wake(self, _: Batch) -> None:
         for node in self._elsewhere:
@@ -90,8 +103,7 @@ class Stream(Live):
         if self._on_disconnect == "cancel":
             self._unread()
         else:
-            loop = asyncio.get_running_loop()
-            self._grace = loop.call_later(float(self._on_disconnect), self._unread)
+            self._grace = Timer(float(self._on_disconnect), self._unread)
 
     def _unread(self) -> None:
         self.producer.stop("unread")

@@ -169,6 +169,9 @@ class MemoryStore:
     async def orphans(self) -> Sequence[Record]:
         return []
 
+    async def stalled(self) -> Sequence[str]:
+        return []
+
     async def takeover(self, stream: str, node: str) -> Tail | None:
         log = self._logs.get(stream)
         if log is None or log.closed or log.record.node != node:

@@ -5,6 +5,7 @@
     hw:{STREAM}         hash: record, node, epoch, closed, attempt, plan
     hw:{STREAM}:log     Redis Stream: an entry under its position, its bytes in the field d
     hw:node:NODE        there while the node's lease lasts
+    hw:turn:NODE        there while the node's event loop has turned not too long ago
     hw:nodes            set: every node that may have left open streams
     hw:open:NODE        set: the node's open streams
     hw:by:PRINCIPAL     sorted set: the principal's streams; hw:anyone for none
@@ -39,6 +40,10 @@ class Keys:
     def open(self, node: str) -> str:
         """The node's open streams."""
         return f"{self.prefix}:open:{node}"
+
+    def turn(self, node: str) -> str:
+        """There while the node's event loop has turned not too long ago."""
+        return f"{self.prefix}:turn:{node}"
 
     def principal(self, principal: str | None) -> str:
         """The principal's streams."""

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from headwater.stores.base import Appended
 from headwater.stores.redis.connection import Command, Dialler, Line, Link, pack
 from headwater.stores.redis.scripts import APPEND, KEEP, Script
+from headwater.timers import CATCH_UP_S, HELD_S
 
 log = logging.getLogger("headwater.stores.redis")
 
@@ -75,6 +76,7 @@ class Pipeline:
         self._progress_at = 0.0
         self._sent_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0
         self._closed = False
         self._drained = asyncio.Event()
 
@@ -145,7 +147,7 @@ class Pipeline:
             return
         self._progress_at = self._loop.time()
         if self._watch is None:
-            self._watch = self._loop.call_later(self._patience_s / 2, self._look)
+            self._look_at(self._progress_at + self._patience_s / 2)
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -280,6 +282,9 @@ class Pipeline:
         if not self._waiting and not self._in_flight:
             return
         half, now = self._patience_s / 2, self._loop.time()
+        if now - self._looks_at > HELD_S:  # the answers may wait in the socket
+            self._look_at(now + CATCH_UP_S)
+            return
         if now - self._progress_at >= 2 * half:
             log.error("Redis has not answered an append for %.1f s", now - self._progress_at)
             self._drop()
@@ -288,7 +293,11 @@ class Pipeline:
         if self._in_flight and now - max(self._sent_at, self._progress_at) >= half:
             self._drop()  # its connection may be dead without having said so
         nearest = half if now - self._progress_at < half else 2 * half
-        self._watch = self._loop.call_at(self._progress_at + nearest, self._look)
+        self._look_at(self._progress_at + nearest)
+
+    def _look_at(self, at: float) -> None:
+        self._looks_at = at
+        self._watch = self._loop.call_at(at, self._look)
 
     def _fail_all(self) -> None:
         """Answer `failed` to everything that waits. Whether it was stored, nobody knows."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import islice
 from typing import Final
 
 import msgspec
+from redis.exceptions import NoPermissionError
 
 from headwater.errors import StorageError
 from headwater.position import Position
-from headwater.stores.base import Appended, Entry, Note, OnNote, Record, Tail
+from headwater.stores.base import SILENT_S, Appended, Entry, Note, OnNote, Record, Tail, stall_s
 from headwater.stores.notes import write_note
 from headwater.stores.redis import scripts
 from headwater.stores.redis.client import Client, call, remedy
@@ -23,6 +25,8 @@ from headwater.stores.redis.index import Index, keep, read_record
 from headwater.stores.redis.keys import Keys
 from headwater.stores.redis.notes import Notes
 from headwater.stores.redis.pipeline import Pipeline
+
+log = logging.getLogger("headwater.stores.redis")
 
 # A running stream expires too, so that a fleet that never comes back leaves nothing behind; its
 # owner puts that off. Long, since orphans must still be found after the repair of a whole site.
@@ -62,6 +66,7 @@ class RedisStore:
         self._keys = Keys(prefix)
         self._ttl_ms = max(1, round(ttl_s * 1000))
         self._lease_ms = max(1, round(lease_s * 1000))
+        self._stall_ms = max(1, round(stall_s(lease_s) * 1000))
         self._running_s = max(_RUNNING_S, 2 * ttl_s)
         self._running_ms = round(self._running_s * 1000)
         # An answer that comes late must not cost the lease.
@@ -72,6 +77,7 @@ class RedisStore:
         self._notes = Notes(dialler, self._keys.channel(self.node), self._timeout_s)
         self._index = Index(self._client, self._keys)
         self._released = False
+        self._may_count = True  # the subscribers of a channel
         # Streams that run here, when their expiry was put off last, and the lists they are in.
         self._running: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
 
@@ -181,6 +187,7 @@ class RedisStore:
             return
         await self._client.ask_now(
             ("SET", self._keys.lease(self.node), "", "PX", self._lease_ms),
+            ("SET", self._keys.turn(self.node), "", "PX", self._stall_ms),
             *self._own(),
         )
         self._notes.beat()
@@ -199,12 +206,46 @@ class RedisStore:
         others = [node for name in nodes if (node := name.decode()) != self.node]
         if not others:
             return []
-        alive = await self._client.ask(*(("EXISTS", self._keys.lease(node)) for node in others))
+        leases = await self._client.ask(*(("EXISTS", self._keys.lease(node)) for node in others))
+        silent = [node for node, lasts in zip(others, leases, strict=True) if not lasts]
+        there = await self._there(silent)
         found: list[Record] = []
-        for node, lives in zip(others, alive, strict=True):
-            if not lives:
+        for node in silent:
+            if node not in there:
                 found += await self._orphans_of(node)
         return found
+
+    async def stalled(self) -> Collection[str]:
+        [nodes] = await self._client.ask(("SMEMBERS", self._keys.nodes))
+        others = [node for name in nodes if (node := name.decode()) != self.node]
+        there = await self._there(others)
+        latest = self._stall_ms - round(SILENT_S * 1000)
+        return [node for node, left_ms in there.items() if left_ms <= latest]
+
+    async def _there(self, nodes: Sequence[str]) -> dict[str, int]:
+        """Those of the nodes whose process lives; in how many ms its event loop is given up.
+
+        Redis knows of a process that has died: its connection for notes is closed by the kernel.
+        """
+        if not nodes or not self._may_count:
+            return {}
+        try:
+            *left, counted = await self._client.ask(
+                *(("PTTL", self._keys.turn(node)) for node in nodes),
+                ("PUBSUB", "NUMSUB", *(self._keys.channel(node) for node in nodes)),
+            )
+        except StorageError as error:
+            if not isinstance(error.__cause__, NoPermissionError):
+                raise
+            log.warning("Redis allows no PUBSUB NUMSUB: a stall costs the lease")
+            self._may_count = False
+            return {}
+        listeners = counted[1::2]
+        return {
+            node: ms
+            for node, ms, count in zip(nodes, left, listeners, strict=True)
+            if ms > 0 and count
+        }
 
     async def takeover(self, stream: str, node: str) -> Tail | None:
         # In the new owner's set before it is the new owner: it may die between the two.
@@ -234,7 +275,8 @@ class RedisStore:
     async def release(self) -> None:
         self._released = True
         own = ("SCARD", self._keys.open(self.node))
-        _, left = await self._client.ask(("DEL", self._keys.lease(self.node)), own)
+        leases = ("DEL", self._keys.lease(self.node), self._keys.turn(self.node))
+        _, left = await self._client.ask(leases, own)
         if not left:
             await self._client.ask(("SREM", self._keys.nodes, self.node))
 

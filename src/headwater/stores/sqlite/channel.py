@@ -1,84 +1,140 @@
-"""Notes between the processes of one machine: a datagram socket each."""
+"""Notes between the processes of one machine: datagrams, or rows where those do not arrive."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import socket
-import stat
-import tempfile
-from contextlib import suppress
-from pathlib import Path
+import errno
+import logging
+from collections.abc import Callable, Collection
 from typing import Final
 
-from headwater.errors import StorageError
 from headwater.stores.base import Note, OnNote
 from headwater.stores.notes import read_note, write_note
+from headwater.stores.sqlite.folder import Folder
+
+log = logging.getLogger("headwater.stores")
 
 _LONGEST: Final = 512
 # What one turn of the loop reads: a flood of notes must not hold the streams.
 _AT_ONCE: Final = 256
+# How long notes wait that go through the database: they go together, the same one once.
+_POST_S: Final = 0.25
+# How often the database is asked for notes by a process that gets no datagrams, or got one so.
+_FETCH_S: Final = 0.25
+_OFTEN_FOR_S: Final = 10.0
+# The other has not read what it was sent before: it will look by itself.
+_FULL: Final = (errno.EAGAIN, errno.ENOBUFS)
+
+#: A note that goes through the database: to which process, what, and of which stream.
+Letter = tuple[str, Note, str]
 
 
 class Channel:
-    """Sends to the others by their name, and hears what they send to ours."""
+    """Sends to the other processes by their name, and hears what they send to this one.
 
-    def __init__(self, database: Path, node: str, on_note: OnNote) -> None:
+    `post` writes letters into the database and calls back with the processes that some went to;
+    `fetch` calls back with those for this process, and their senders.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        node: str,
+        on_note: OnNote,
+        post: Callable[[Collection[Letter], Callable[[Collection[str]], None]], None],
+        fetch: Callable[[Callable[[Collection[Letter]], None]], None],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._folder = folder
         self._node = node
         self._on_note = on_note
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._folder = self._bound(database)
-        self._loop.add_reader(self._socket.fileno(), self._hear)
+        self._post = post
+        self._fetch = fetch
+        self._letters: dict[Letter, str] = {}  # with the reason why it is one
+        self._warned: set[str] = set()
+        self._posting: asyncio.TimerHandle | None = None
+        self._fetching: asyncio.TimerHandle | None = None
+        self._often_until = float("-inf")
+        if folder.socket is not None:
+            self._loop.add_reader(folder.socket.fileno(), self._hear)
+        else:
+            log.warning(
+                "notes to this process come through the database, and late: %s", folder.problem
+            )
+            self._often_until = float("inf")
+
+    def greet(self, nodes: Collection[str]) -> None:
+        """See whether datagrams reach the processes that are there, and say where they do not."""
+        for node in nodes:
+            self._send(node, b"", (node, "wake", ""))
 
     def send(self, node: str, note: Note, stream: str) -> None:
         """Drop it when the other is not there, or has not read what it was sent before."""
-        with suppress(OSError):
-            message = write_note(note, self._node, stream).encode()
-            self._socket.sendto(message, str(self._folder / node))
+        self._send(node, write_note(note, self._node, stream).encode(), (node, note, stream))
 
-    def forget(self, node: str) -> None:
-        """The process is no more: remove what it left."""
-        (self._folder / node).unlink(missing_ok=True)
+    def look(self) -> None:
+        """Fetch what came through the database. Called every second at least."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            self._fetching = None
+        self._fetch(self._fetched)
+        if self._loop.time() < self._often_until:
+            self._fetching = self._loop.call_later(_FETCH_S, self.look)
 
     def close(self) -> None:
         """Hear nothing more."""
-        self._loop.remove_reader(self._socket.fileno())
-        self._socket.close()
-        self.forget(self._node)
-        with suppress(OSError):  # others are still there
-            self._folder.rmdir()
+        for timer in (self._posting, self._fetching):
+            if timer is not None:
+                timer.cancel()
+        if self._folder.socket is not None:
+            self._loop.remove_reader(self._folder.socket.fileno())
+        self._folder.leave()
 
-    def _bound(self, database: Path) -> Path:
-        """The folder in which our socket has its name."""
-        while True:
-            folder = _folder(database)
-            with suppress(FileNotFoundError):  # whoever was last has just taken it away
-                self._socket.bind(str(folder / self._node))
-                return folder
+    def _send(self, node: str, message: bytes, letter: Letter) -> None:
+        try:
+            socket = self._folder.socket
+            if socket is None:
+                raise OSError(self._folder.problem)
+            socket.sendto(message, self._folder.address(node))
+        except OSError as error:
+            if error.errno in _FULL:
+                return
+            self._letters[letter] = error.strerror or str(error)
+            if self._posting is None:
+                self._posting = self._loop.call_later(_POST_S, self._post_all)
+
+    def _post_all(self) -> None:
+        self._posting = None
+        letters, self._letters = self._letters, {}
+        reasons = {node: reason for (node, _, _), reason in letters.items()}
+
+        def posted(nodes: Collection[str]) -> None:
+            for node in set(nodes) - self._warned:
+                self._warned.add(node)
+                log.warning(
+                    "notes to process %s go through the database, and late: %s", node, reasons[node]
+                )
+
+        self._post(letters, posted)
+
+    def _fetched(self, letters: Collection[Letter]) -> None:
+        if not letters:
+            return
+        self._often_until = max(self._often_until, self._loop.time() + _OFTEN_FOR_S)
+        if self._fetching is None:
+            self._fetching = self._loop.call_later(_FETCH_S, self.look)
+        for sender, note, stream in letters:
+            self._on_note(note, stream, sender)
 
     def _hear(self) -> None:
+        socket = self._folder.socket
+        if socket is None:
+            return
         for _ in range(_AT_ONCE):
             try:
-                message = self._socket.recv(_LONGEST)
+                message = socket.recv(_LONGEST)
             except OSError:
                 return
             note = read_note(message)
             if note is not None:
                 self._on_note(*note)
-
-
-def _folder(database: Path) -> Path:
-    """A short path, since the address of a socket has room for a hundred bytes, that only this
-    user can enter: whoever can write there can stop streams.
-    """
-    name = hashlib.sha256(os.fsencode(database.resolve())).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"headwater-{os.getuid()}-{name}"
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
-        raise StorageError("store_unavailable", f"{folder} is not this user's own folder.")
-    return folder

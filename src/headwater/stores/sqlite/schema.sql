@@ -46,3 +46,18 @@ CREATE INDEX IF NOT EXISTS claims_ended ON claims (expires);
 CREATE TABLE IF NOT EXISTS boots (
     boot TEXT NOT NULL
 );
+
+-- The last part of the name of the folder in which processes find each other.
+CREATE TABLE IF NOT EXISTS folders (
+    name TEXT NOT NULL
+);
+
+-- Notes to processes that no datagram reaches.
+CREATE TABLE IF NOT EXISTS notes (
+    node   TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    note   TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    at     REAL NOT NULL,
+    PRIMARY KEY (node, stream, note, sender)
+) WITHOUT ROWID

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
 
 from headwater.errors import StorageError
 from headwater.position import START, Position
-from headwater.stores.base import Appended, Entry, Record, Tail
+from headwater.stores.base import Appended, Entry, Note, Record, Tail, stall_s
 
 #: Of the tables. A file of another version is refused: its processes may still be at work.
 VERSION: Final = 1
 
 # Four pages, and one for each of the tables' trees.
 _PROBED: Final = 8192
+
+# Older notes are of no use: their sender has said the same again, or looks by itself.
+_NOTE_S: Final = 60.0
+
+#: Whether a process lives; None where that cannot be told.
+IsThere = Callable[[str], bool | None]
 
 _RECORD: Final = "SELECT record, node FROM streams WHERE (expires IS NULL OR expires > ?)"
 # The row is inserted only where the stream is open, of this epoch, and ends at `prev`.
@@ -41,8 +48,11 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
 
 
-def prepare(connection: sqlite3.Connection, schema: str, boot: str, ttl_s: float) -> None:
-    """Make the tables where they are not; set anew what another boot's clock had measured."""
+def prepare(connection: sqlite3.Connection, schema: str, boot: str, ttl_s: float) -> str:
+    """Make the tables where they are not; set anew what another boot's clock had measured.
+
+    Returns the name of the folder of sockets.
+    """
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
     [version] = connection.execute("PRAGMA user_version").fetchone()
@@ -57,12 +67,18 @@ def prepare(connection: sqlite3.Connection, schema: str, boot: str, ttl_s: float
     if connection.execute("SELECT boot FROM boots").fetchone() != (boot,):
         expires = time.monotonic() + ttl_s
         connection.execute("DELETE FROM nodes")
+        connection.execute("DELETE FROM notes")
         connection.execute("DELETE FROM boots")
         connection.execute("INSERT INTO boots VALUES (?)", (boot,))
         connection.execute("UPDATE streams SET expires = ? WHERE expires IS NOT NULL", (expires,))
         connection.execute("UPDATE claims SET expires = ?", (expires,))
+    found = connection.execute("SELECT name FROM folders").fetchone()
+    [folder] = found or (secrets.token_hex(16),)
+    if found is None:
+        connection.execute("INSERT INTO folders VALUES (?)", (folder,))
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
+    return str(folder)
 
 
 def create(
@@ -155,26 +171,48 @@ def disclaim(connection: sqlite3.Connection, key: str, value: str) -> None:
     connection.execute("DELETE FROM claims WHERE key = ? AND value = ?", (key, value))
 
 
-def beat(connection: sqlite3.Connection, node: str, lease_s: float) -> list[str]:
-    """Renew the lease; the nodes that are forgotten by this."""
+def beat(connection: sqlite3.Connection, node: str, lease_s: float) -> None:
+    """Renew the lease; forget processes that are gone."""
     now = time.monotonic()
     connection.execute("REPLACE INTO nodes VALUES (?, ?)", (node, now + lease_s))
-    dead = connection.execute(
+    connection.execute(
         "DELETE FROM nodes WHERE expires <= ? AND node NOT IN "
-        "(SELECT node FROM streams WHERE expires IS NULL) RETURNING node",
+        "(SELECT node FROM streams WHERE expires IS NULL)",
         (now,),
-    ).fetchall()
-    return [name for (name,) in dead]
+    )
+    connection.execute("DELETE FROM notes WHERE at <= ?", (now - _NOTE_S,))
 
 
 def release(connection: sqlite3.Connection, node: str) -> None:
-    """A lease that has run out; none at all where it holds no open stream."""
-    connection.execute("UPDATE nodes SET expires = 0 WHERE node = ?", (node,))
-    connection.execute(
-        "DELETE FROM nodes WHERE node = ? AND node NOT IN "
-        "(SELECT node FROM streams WHERE expires IS NULL)",
-        (node,),
+    """End the lease, and whatever the process could still claim by being there."""
+    connection.execute("DELETE FROM nodes WHERE node = ?", (node,))
+
+
+def post(
+    connection: sqlite3.Connection,
+    sender: str,
+    notes: Collection[tuple[str, Note, str]],
+    is_there: IsThere,
+) -> Collection[str]:
+    """Keep notes (process, note, stream) until they are fetched; the processes that some are for.
+
+    Those to processes that are gone are dropped.
+    """
+    now = time.monotonic()
+    known = {node for (node,) in connection.execute("SELECT node FROM nodes")}
+    kept = [each for each in notes if each[0] in known and is_there(each[0]) is not False]
+    connection.executemany(
+        "INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?, ?)",
+        [(node, stream, note, sender, now) for node, note, stream in kept],
     )
+    return {node for node, _, _ in kept}
+
+
+def fetch(connection: sqlite3.Connection, node: str) -> Sequence[tuple[str, Note, str]]:
+    """Take the notes (sender, note, stream) to this process."""
+    return connection.execute(
+        "DELETE FROM notes WHERE node = ? RETURNING sender, note, stream", (node,)
+    ).fetchall()
 
 
 def probe(connection: sqlite3.Connection, node: str) -> None:
@@ -187,14 +225,49 @@ def probe(connection: sqlite3.Connection, node: str) -> None:
 # reads
 
 
-def orphans(connection: sqlite3.Connection) -> Sequence[Record]:
-    """Open streams of which no living process says that they are its own."""
+def has_notes(connection: sqlite3.Connection, node: str) -> bool:
+    """Whether there is something to fetch."""
+    found = connection.execute("SELECT 1 FROM notes WHERE node = ? LIMIT 1", (node,))
+    return found.fetchone() is not None
+
+
+def others(connection: sqlite3.Connection, node: str) -> Sequence[str]:
+    """The other processes whose lease lasts."""
     rows = connection.execute(
-        "SELECT record, node FROM streams WHERE expires IS NULL AND node NOT IN "
-        "(SELECT node FROM nodes WHERE expires > ?)",
-        (time.monotonic(),),
+        "SELECT node FROM nodes WHERE expires > ? AND node != ?", (time.monotonic(), node)
     )
-    return [_record(*row) for row in rows]
+    return [name for (name,) in rows]
+
+
+def stalled(
+    connection: sqlite3.Connection, silent_s: float, lease_s: float, is_there: IsThere
+) -> Sequence[str]:
+    """Processes that are there and have not renewed their lease for `silent_s`."""
+    now = time.monotonic()
+    rows = connection.execute(
+        "SELECT node FROM nodes WHERE expires <= ? AND expires > ?",
+        (now + lease_s - silent_s, now + lease_s - stall_s(lease_s)),
+    )
+    return [node for (node,) in rows if is_there(node)]
+
+
+def orphans(connection: sqlite3.Connection, lease_s: float, is_there: IsThere) -> Sequence[Record]:
+    """Open streams of processes whose lease has run out, but for those that only stall."""
+    now = time.monotonic()
+    rows = connection.execute(
+        "SELECT record, streams.node, nodes.expires FROM streams LEFT JOIN nodes USING (node) "
+        "WHERE streams.expires IS NULL AND coalesce(nodes.expires, ?1) <= ?1",
+        (now,),
+    )
+    late = now + lease_s - stall_s(lease_s)
+    found: list[Record] = []
+    waits: dict[str, bool] = {}
+    for data, node, expires in rows:
+        if node not in waits:
+            waits[node] = expires is not None and expires > late and is_there(node) is True
+        if not waits[node]:
+            found.append(_record(data, node))
+    return found
 
 
 def record(connection: sqlite3.Connection, stream: str) -> Record | None:

@@ -7,7 +7,7 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import Any, Final, TypeVar
 
 from headwater.errors import StorageError
 from headwater.position import Position
-from headwater.stores.base import Appended, Entry, Note, OnNote, Record, Tail
+from headwater.stores.base import SILENT_S, Appended, Entry, Note, OnNote, Record, Tail
 from headwater.stores.sqlite import statements as sql
-from headwater.stores.sqlite.channel import Channel
+from headwater.stores.sqlite.channel import Channel, Letter
 from headwater.stores.sqlite.commits import Commits
 from headwater.stores.sqlite.file import (
     LOST,
@@ -28,6 +28,7 @@ from headwater.stores.sqlite.file import (
     make_private,
     remedy,
 )
+from headwater.stores.sqlite.folder import Folder
 from headwater.stores.sqlite.sweep import sweep
 from headwater.stores.sqlite.worker import Worker
 
@@ -72,17 +73,25 @@ class SqliteStore:
 
     async def open(self, on_note: OnNote) -> None:
         try:
-            await asyncio.to_thread(_prepare, self._path, self._ttl_s)
+            name = await asyncio.to_thread(_prepare, self._path, self._ttl_s)
             self._here = connect(self._path, waits=False)
         except (sqlite3.Error, OSError) as error:
             raise self._not_opened(error) from error
+        self._closed = False
         self._file = identity(self._path)
-        self._channel = Channel(self._path, self.node, on_note)
         self._writer = Worker(self._path)
         self._reader = Worker(self._path)
         self._keeper = Worker(self._path)
         self._commits = Commits(self._writer, self._here)
-        await self.beat()
+        self._folder = Folder(self._path, name, self.node)
+        self._channel = Channel(self._folder, self.node, on_note, self._post, self._fetch)
+        try:
+            await self.beat()
+            others = await self._reader.run(partial(sql.others, node=self.node))
+        except BaseException:
+            await self.aclose()  # it may be opened again
+            raise
+        self._channel.greet(others)
 
     async def create(self, record: Record, plan: bytes | None = None) -> None:
         number = await self._write(partial(sql.create, record=record, node=self.node, plan=plan))
@@ -147,10 +156,9 @@ class SqliteStore:
 
     async def beat(self) -> None:
         self._look()
-        dead = await self._write(partial(sql.beat, node=self.node, lease_s=self._lease_s))
-        for node in dead:
-            if self._channel is not None:
-                self._channel.forget(node)
+        await self._write(partial(sql.beat, node=self.node, lease_s=self._lease_s))
+        if self._channel is not None:
+            self._channel.look()
         wal = self._path.with_name(self._path.name + "-wal")
         size = wal.stat().st_size if wal.exists() else 0
         if size > _CHECKPOINT_BYTES:
@@ -170,7 +178,19 @@ class SqliteStore:
             raise StorageError("store_unavailable", remedy(error.__cause__)) from error
 
     async def orphans(self) -> Sequence[Record]:
-        return await self._read(sql.orphans)
+        return await self._read(
+            partial(sql.orphans, lease_s=self._lease_s, is_there=self._folder.is_there)
+        )
+
+    async def stalled(self) -> Collection[str]:
+        return await self._read(
+            partial(
+                sql.stalled,
+                silent_s=SILENT_S,
+                lease_s=self._lease_s,
+                is_there=self._folder.is_there,
+            )
+        )
 
     async def takeover(self, stream: str, node: str) -> Tail | None:
         return await self._write(
@@ -181,14 +201,37 @@ class SqliteStore:
         await self._write(partial(sql.release, node=self.node))
 
     async def aclose(self) -> None:
-        if self._writer is None:
+        writer, self._writer = self._writer, None
+        channel, self._channel = self._channel, None
+        if writer is None:
             return
         self._closed = True
-        for worker in (self._writer, self._reader, self._keeper):
+        for worker in (writer, self._reader, self._keeper):
             await worker.aclose()
         self._here.close()
-        if self._channel is not None:
-            self._channel.close()
+        if channel is not None:
+            channel.close()
+
+    def _post(self, letters: Collection[Letter], done: Callable[[Collection[str]], None]) -> None:
+        def posted(result: Any) -> None:
+            if not isinstance(result, Exception):
+                done(result)
+
+        self._commits.add(
+            partial(sql.post, sender=self.node, notes=letters, is_there=self._folder.is_there),
+            posted,
+        )
+
+    def _fetch(self, done: Callable[[Collection[Letter]], None]) -> None:
+        def fetched(result: Any) -> None:
+            if not isinstance(result, Exception):
+                done(result)
+
+        def seen(result: bool | Exception) -> None:
+            if result is True:
+                self._commits.add(partial(sql.fetch, node=self.node), fetched)
+
+        self._reader.push(partial(sql.has_notes, node=self.node), seen)
 
     async def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         self._check_file()
@@ -232,7 +275,7 @@ class SqliteStore:
             log.warning("expired streams could not be deleted: %s", more)
 
 
-def _prepare(path: Path, ttl_s: float) -> None:
+def _prepare(path: Path, ttl_s: float) -> str:
     """Make the file and its tables; the first of several processes does, the others wait."""
     give_up_at = time.monotonic() + _OPEN_S
     schema = files(__package__).joinpath("schema.sql").read_text()
@@ -240,12 +283,10 @@ def _prepare(path: Path, ttl_s: float) -> None:
     while True:
         connection = connect(path)
         try:
-            sql.prepare(connection, schema, _boot(), ttl_s)
+            return sql.prepare(connection, schema, _boot(), ttl_s)
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > give_up_at:
                 raise
-        else:
-            return
         finally:
             connection.close()
         time.sleep(0.02)
