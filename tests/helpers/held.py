@@ -1,0 +1,46 @@
+"""`headwater`, whose event loop a signal holds up for the seconds in `HOLD_S`.
+
+SIGUSR1 holds it by `time.sleep`, which lets threads run; SIGUSR2 by one call of C, which keeps the
+interpreter's lock. Every stream that ends is printed, as `on_end` is told of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import signal
+import sys
+import time
+
+import headwater.api
+from headwater.cli import main
+
+#: Run with the arguments of `headwater`.
+COMMAND = (sys.executable, "-m", "tests.helpers.held")
+
+
+def _sleep(*_: object) -> None:
+    time.sleep(float(os.environ["HOLD_S"]))
+    print("held", flush=True)
+
+
+def _one_call(*_: object) -> None:
+    began, some = time.perf_counter(), 2_000_000
+    sum(itertools.repeat(1, some))
+    whole = int(some * float(os.environ["HOLD_S"]) / (time.perf_counter() - began))
+    sum(itertools.repeat(1, whole))
+    print("held", flush=True)
+
+
+def _ended(end: object) -> None:
+    print("on_end", end, flush=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, _sleep)
+    signal.signal(signal.SIGUSR2, _one_call)
+    headwater.api.Headwater = functools.partial(  # type: ignore[misc,assignment]
+        headwater.api.Headwater, on_end=_ended
+    )
+    main()
