@@ -214,7 +214,11 @@ class Headwater:
         return ResumeResponse(self.runtime, stream, wire_named(wire), owner)
 
     async def stop(self, stream: str, *, owner: str | None = None) -> None:
-        """Stop a stream, wherever it is written. `RequestError` when the owner has none such."""
+        """Stop a stream, wherever it is written; returns when it has ended.
+
+        `RequestError` when the owner has none such, `UnavailableError` (`stop_unconfirmed`) when
+        the process that writes it does not answer.
+        """
         await self.runtime().hub.stop(stream, owner)
 
     def start(

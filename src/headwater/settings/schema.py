@@ -127,7 +127,7 @@ class StoreSettings(Section, frozen=True):
         ),
     ] = 256 * MIB
     lease_s: Annotated[
-        Seconds, Meta(description="How long a silent process keeps its streams, in seconds.")
+        Seconds, Meta(description="How long a dead process keeps its streams, in seconds.")
     ] = 5.0
 
 

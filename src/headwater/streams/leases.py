@@ -79,9 +79,9 @@ class Leases:
         due = loop.time()
         while not self._stopping.is_set():
             held_s = loop.time() - due
-            if held_s > self._lease_s / 2:
+            if held_s > HELD_S:
                 log.warning("the event loop was held up for %.1f s", held_s)
-                self._late = True
+            self._late = self._late or held_s > self._lease_s / 2
             due += held_s
             try:
                 await self._on_tick(held_s if held_s > HELD_S else 0.0)
