@@ -6,12 +6,13 @@ On uvloop, whose timers run before it reads: all that were due meanwhile are fir
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import uvloop
 
 from headwater.position import START
-from headwater.stores.base import Appended, Record
+from headwater.stores.base import Appended, Record, Store
 from headwater.timers import CATCH_UP_S, HELD_S, Timer
 from tests.stores.backends import Make, shared_stores
 from tests.stores.driving import P1, opened
@@ -20,9 +21,22 @@ LEASE_S = 1.0
 LONG_S = 2 * LEASE_S + HELD_S
 
 
-def turn_to_sockets() -> asyncio.Future[None]:
-    """A turn of the loop in which what was written goes out, and no reply is read yet."""
-    return asyncio.ensure_future(asyncio.sleep(0))
+def hold_up(loop: asyncio.AbstractEventLoop) -> None:
+    """Hold the loop up where it reads its sockets: the timers come next, and then the others."""
+    ours, theirs = socket.socketpair()
+
+    def hold() -> None:
+        loop.remove_reader(ours)
+        ours.close()
+        theirs.close()
+        time.sleep(LONG_S)
+
+    loop.add_reader(ours, hold)
+    theirs.send(b"x")
+
+
+async def _asked(store: Store) -> Record | None:
+    return await store.record("s")
 
 
 @shared_stores
@@ -33,14 +47,15 @@ def test_an_answer_that_was_in_time_is_taken(make: Make) -> None:
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Appended] = loop.create_future()
         assert store.append("s", START, P1, b"x", False, answered.set_result) is None
-        asked = asyncio.ensure_future(store.record("s"))
-        await turn_to_sockets()
-        time.sleep(LONG_S)
-        async with asyncio.timeout(10):
-            assert await answered == "ok"
-            assert (await asked) is not None
-        assert (await store.tail("s")) is not None
-        await store.aclose()
+        asked = loop.create_task(_asked(store))
+        # In the turn in which both are sent, and before the one in which replies are read.
+        hold_up(loop)
+        try:
+            async with asyncio.timeout(10):
+                assert await answered == "ok"
+                assert (await asked) is not None
+        finally:
+            await store.aclose()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
