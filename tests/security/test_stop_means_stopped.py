@@ -133,6 +133,21 @@ def test_nothing_stays_beside_the_database(tmp_path: Path) -> None:
         assert [path.name for path in (tmp_path / own).iterdir()] == ["headwater.toml"]
 
 
+def test_a_process_that_was_killed_is_no_cause_for_a_warning(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'streams.db'}"
+    with FaultyUpstream(ANSWER) as upstream, node(store, upstream, tmp_path / "b") as b:
+        with node(store, upstream, tmp_path / "a") as a:
+            reader = begin(a)
+            other = follow(b, reader.stream)
+            other.until(b"text-delta")
+            reader.leave()
+            a.process.kill()
+        with node(store, upstream, tmp_path / "c") as c:
+            assert outcome("native", other.rest()) == "interrupted"
+            time.sleep(1)
+            assert LATE not in b.output + c.output
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("scheme", ["sqlite", "redis"])
 def test_a_stop_that_cannot_be_confirmed_is_an_error(scheme: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from msgspec import structs
 
 from headwater import events as ev
-from headwater.errors import RequestError, StorageError, UnavailableError
+from headwater.errors import HeadwaterError, RequestError, StorageError, UnavailableError
 from headwater.observe import Observer
 from headwater.position import START, Position
 from headwater.providers.base import Source
@@ -374,7 +374,10 @@ class Hub:
         """Drop the readers of other processes that are not heard of any more."""
         now = asyncio.get_running_loop().time()
         silent = [(s, nodes) for s in self._streams.values() if (nodes := s.silent(now, held_s))]
-        stalled = await self.store.stalled() if silent else ()
+        try:
+            stalled = await self.store.stalled() if silent else ()
+        except HeadwaterError:  # the lease cannot be renewed either, and that is logged
+            return
         for stream, nodes in silent:
             stream.expire(nodes, stalled)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from headwater.stores.base import Note, OnNote
@@ -22,6 +22,8 @@ _POST_S: Final = 0.25
 # How often the database is asked for notes by a process that gets no datagrams, or got one so.
 _FETCH_S: Final = 0.25
 _OFTEN_FOR_S: Final = 10.0
+# A process that was not reached has renewed its lease by then, or is dead.
+_AGAIN_S: Final = 2.0
 # The other has not read what it was sent before: it will look by itself.
 _FULL: Final = (errno.EAGAIN, errno.ENOBUFS)
 
@@ -32,8 +34,8 @@ Letter = tuple[str, Note, str]
 class Channel:
     """Sends to the other processes by their name, and hears what they send to this one.
 
-    `post` writes letters into the database and calls back with the processes that some went to;
-    `fetch` calls back with those for this process, and their senders.
+    `post` writes letters into the database and calls back with the processes that some went to, and
+    when the leases of these end; `fetch` calls back with those for this process, and their senders.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class Channel:
         folder: Folder,
         node: str,
         on_note: OnNote,
-        post: Callable[[Collection[Letter], Callable[[Collection[str]], None]], None],
+        post: Callable[[Collection[Letter], Callable[[Mapping[str, float]], None]], None],
         fetch: Callable[[Callable[[Collection[Letter]], None]], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -51,10 +53,12 @@ class Channel:
         self._post = post
         self._fetch = fetch
         self._letters: dict[Letter, str] = {}  # with the reason why it is one
-        self._warned: set[str] = set()
+        # Processes without datagrams, with the end of their lease when that was seen.
+        self._unreached: dict[str, float] = {}
         self._posting: asyncio.TimerHandle | None = None
         self._fetching: asyncio.TimerHandle | None = None
         self._often_until = float("-inf")
+        self._closed = False
         if folder.socket is not None:
             self._loop.add_reader(folder.socket.fileno(), self._hear)
         else:
@@ -83,6 +87,7 @@ class Channel:
 
     def close(self) -> None:
         """Hear nothing more."""
+        self._closed = True
         for timer in (self._posting, self._fetching):
             if timer is not None:
                 timer.cancel()
@@ -91,6 +96,8 @@ class Channel:
         self._folder.leave()
 
     def _send(self, node: str, message: bytes, letter: Letter) -> None:
+        if self._closed:
+            return
         try:
             socket = self._folder.socket
             if socket is None:
@@ -108,14 +115,20 @@ class Channel:
         letters, self._letters = self._letters, {}
         reasons = {node: reason for (node, _, _), reason in letters.items()}
 
-        def posted(nodes: Collection[str]) -> None:
-            for node in set(nodes) - self._warned:
-                self._warned.add(node)
-                log.warning(
-                    "notes to process %s go through the database, and late: %s", node, reasons[node]
-                )
+        def posted(leases: Mapping[str, float]) -> None:
+            for node, ends in leases.items():
+                self._judge(node, ends, reasons[node])
 
         self._post(letters, posted)
+
+    def _judge(self, node: str, ends: float, reason: str) -> None:
+        """Warn of a process that no datagram reaches, unless it has just died."""
+        seen = self._unreached.setdefault(node, ends)
+        if seen == ends:
+            self._loop.call_later(_AGAIN_S, self.greet, (node,))
+        elif seen < ends:
+            self._unreached[node] = float("inf")
+            log.warning("notes to process %s go through the database, and late: %s", node, reason)
 
     def _fetched(self, letters: Collection[Letter]) -> None:
         if not letters:

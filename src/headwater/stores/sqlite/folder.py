@@ -6,7 +6,6 @@ whose event loop is held up from one that is gone.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import stat
@@ -32,7 +31,7 @@ class Folder:
     def __init__(self, database: Path, name: str, node: str) -> None:
         self.socket: socket.socket | None = None
         self.problem: str | None = None
-        self._path = database.absolute().with_name(f"{database.name}-{name}")
+        self._path = _beside(database.resolve(), name)
         self._node = node
         self._fd: int | None = None
         self._lock: int | None = None
@@ -52,6 +51,8 @@ class Folder:
 
     def is_there(self, node: str) -> bool | None:
         """Whether the process lives; None where that cannot be told."""
+        import fcntl  # which not every system has
+
         if self._fd is None:
             return None
         try:
@@ -92,6 +93,8 @@ class Folder:
         self._bind()
 
     def _take_lock(self) -> None:
+        import fcntl
+
         # Under another name until it is held: a lock that nobody holds is a dead process's.
         mine = self._node + _LOCK
         self._lock = os.open(f".{mine}", os.O_CREAT | os.O_RDWR, 0o600, dir_fd=self._fd)
@@ -127,6 +130,10 @@ class Folder:
         for name in (node, node + _LOCK):
             with suppress(OSError):
                 os.unlink(name, dir_fd=self._fd)
+
+
+def _beside(database: Path, name: str) -> Path:
+    return database.with_name(f"{database.name}-{name}")
 
 
 def _opened(path: Path) -> int:

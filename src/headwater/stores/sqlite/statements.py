@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -193,19 +193,20 @@ def post(
     sender: str,
     notes: Collection[tuple[str, Note, str]],
     is_there: IsThere,
-) -> Collection[str]:
-    """Keep notes (process, note, stream) until they are fetched; the processes that some are for.
+) -> Mapping[str, float]:
+    """Keep notes (process, note, stream) until they are fetched.
 
-    Those to processes that are gone are dropped.
+    Returns the processes that some are for, and when their leases end. Those to processes that are
+    gone are dropped.
     """
     now = time.monotonic()
-    known = {node for (node,) in connection.execute("SELECT node FROM nodes")}
-    kept = [each for each in notes if each[0] in known and is_there(each[0]) is not False]
+    leases = dict(connection.execute("SELECT node, expires FROM nodes"))
+    kept = [each for each in notes if each[0] in leases and is_there(each[0]) is not False]
     connection.executemany(
         "INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?, ?)",
         [(node, stream, note, sender, now) for node, note, stream in kept],
     )
-    return {node for node, _, _ in kept}
+    return {node: leases[node] for node, _, _ in kept}
 
 
 def fetch(connection: sqlite3.Connection, node: str) -> Sequence[tuple[str, Note, str]]:

@@ -7,7 +7,7 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -212,7 +212,9 @@ class SqliteStore:
         if channel is not None:
             channel.close()
 
-    def _post(self, letters: Collection[Letter], done: Callable[[Collection[str]], None]) -> None:
+    def _post(
+        self, letters: Collection[Letter], done: Callable[[Mapping[str, float]], None]
+    ) -> None:
         def posted(result: Any) -> None:
             if not isinstance(result, Exception):
                 done(result)
