@@ -32,6 +32,11 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
+def of_node(store: Store) -> list[bytes]:
+    """What a process has in Redis without a stream."""
+    return [f"hw:node:{store.node}".encode(), b"hw:nodes", f"hw:turn:{store.node}".encode()]
+
+
 def record(store: Store, stream: str, label: str | None = None) -> Record:
     return Record(stream, "me", "model", 1, node=store.node, label=label)
 
@@ -224,7 +229,7 @@ def test_names_go_with_their_streams(server: RedisServer) -> None:
         assert await ended == "ok"
         await asyncio.sleep(0.7)
         with server.client() as client:
-            assert sorted(client.keys("*")) == [f"hw:node:{store.node}".encode(), b"hw:nodes"]
+            assert sorted(client.keys("*")) == of_node(store)
         await store.release()
         await store.aclose()
 
@@ -265,7 +270,7 @@ def test_a_connection_that_is_lost_at_the_end_leaves_no_name(server: RedisServer
             await asyncio.sleep(0.02)
         await asyncio.sleep(1.0)
         with server.client() as client:
-            assert sorted(client.keys("*")) == [f"hw:node:{store.node}".encode(), b"hw:nodes"]
+            assert sorted(client.keys("*")) == of_node(store)
         await store.aclose()
 
     asyncio.run(run())
@@ -307,7 +312,9 @@ def test_two_deployments_in_one_redis_by_their_prefixes(server: RedisServer) -> 
         with server.client() as client:
             names = {key.decode().partition("{")[0] for key in client.keys("*")}
             assert all(name.startswith(("hw:", "staging.eu:hw:")) for name in names)
-            assert len(client.keys("staging*")) == len(client.keys("hw:*")) + 1  # its lease
+            assert (
+                len(client.keys("staging*")) == len(client.keys("hw:*")) + 2
+            )  # its lease and turn
             channels = [name.decode() for name in client.pubsub_channels()]
             assert sorted(channels) == [f"hw:to:{one.node}", f"staging.eu:hw:to:{other.node}"]
         await one.aclose()
