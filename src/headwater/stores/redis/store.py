@@ -275,8 +275,8 @@ class RedisStore:
     async def release(self) -> None:
         self._released = True
         own = ("SCARD", self._keys.open(self.node))
-        leases = ("DEL", self._keys.lease(self.node), self._keys.turn(self.node))
-        _, left = await self._client.ask(leases, own)
+        keys = (self._keys.lease(self.node), self._keys.turn(self.node))
+        *_, left = await self._client.ask(*(("DEL", key) for key in keys), own)
         if not left:
             await self._client.ask(("SREM", self._keys.nodes, self.node))
 
