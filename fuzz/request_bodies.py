@@ -163,9 +163,7 @@ class _Answer:
 async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Refuses every request, as a provider does that finds it wrong."""
     body = b'{"error": {"message": "no", "type": "invalid_request_error"}}'
-    head = (
-        b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    )
+    head = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
     try:
         while True:
             request = await reader.readuntil(b"\r\n\r\n")
