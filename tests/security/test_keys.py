@@ -87,11 +87,10 @@ def test_wrong_keys_wait_and_the_right_one_does_not(tmp_path: Path) -> None:
         threads = [threading.Thread(target=guess) for _ in range(20)]
         for thread in threads:
             thread.start()
-        for _ in range(20):
-            assert ask(served.port, "/v1/streams", headers=bearer(LONG)).status == 200
-            assert ask(served.port, "/v1/session", {"key": LONG}).status == 204
-            assert ask(served.port, "/healthz").status == 200
-        # Forty answers to right keys came while twenty to wrong ones were waited for.
+        assert ask(served.port, "/v1/streams", headers=bearer(LONG)).status == 200
+        assert ask(served.port, "/v1/session", {"key": LONG}).status == 204
+        assert ask(served.port, "/healthz").status == 200
+        # Right keys were answered while wrong ones, sent before them, waited for 2 s.
         assert len(answered) < 32
         for thread in threads:
             thread.join(BOUND_S)
