@@ -29,6 +29,7 @@ from headwater.streams import Hub
 from headwater.testing import Fault, FaultyProxy, FaultyUpstream, chat
 from tests.helpers.arrivals import request
 from tests.helpers.hub import ScriptedSource
+from tests.helpers.processes import HEADWATER, environment
 from tests.helpers.redis import RedisServer, redis_server
 from tests.helpers.servers import wait_for
 from tests.server.serving import Answer, Reader, ask, serving
@@ -130,15 +131,21 @@ def test_redis_is_not_there_at_the_start(tmp_path: Path) -> None:
         until_ready(served.port, 200)
 
 
-def test_redis_wants_another_password_at_the_start(tmp_path: Path) -> None:
+def test_a_wrong_password_is_refused_at_the_start(tmp_path: Path) -> None:
     with redis_server("--requirepass", "another") as redis:
         url = f"redis://:{PASSWORD}@127.0.0.1:{redis.port}/0"
-        with serving("--store", "env:STORE", cwd=tmp_path, environ={"STORE": url}) as served:
-            says(until_ready(served.port, 503), "user and password", redis.port)
-            with redis.client() as client:
-                client.config_set("requirepass", PASSWORD)
-            until_ready(served.port, 200)
-        assert PASSWORD not in served.output
+        ended = subprocess.run(
+            [HEADWATER, "serve", "--port", "0", "--store", "env:STORE"],
+            cwd=tmp_path,
+            env=environment(STORE=url),
+            capture_output=True,
+            text=True,
+            timeout=BOUND_S,
+            check=False,
+        )
+    assert ended.returncode != 0
+    assert "user and password" in ended.stderr
+    assert PASSWORD not in ended.stderr + ended.stdout
 
 
 # SQLite
@@ -367,3 +374,18 @@ def test_a_stream_whose_beginning_was_given_up_is_ended(tmp_path: Path) -> None:
     asyncio.run(run(SqliteStore(tmp_path / "s.db", lease_s=1.0)))
     with redis_server() as redis:
         asyncio.run(run(RedisStore(redis.url, lease_s=1.0)))
+
+
+def test_an_app_whose_redis_wants_another_password_is_not_ready() -> None:
+    """Mounted in an app, a server first asks for its store when it is used."""
+
+    async def run(url: str) -> None:
+        store = RedisStore(url)
+        hub = Hub(Settings(), store)
+        with pytest.raises(StorageError, match="user and password"):
+            await hub.ready()
+        await hub.aclose()
+        await store.aclose()
+
+    with redis_server("--requirepass", "another") as redis:
+        asyncio.run(run(f"redis://:{PASSWORD}@127.0.0.1:{redis.port}/0"))
