@@ -18,6 +18,8 @@ NAMES = ("ANN", "BOB", "CAROL")
 KEYS = {name: f"the-key-of-{name.lower()}-0123" for name in NAMES}
 ANN, BOB, CAROL = ({"Authorization": f"Bearer {KEYS[name]}"} for name in NAMES)
 CONFIG = """
+[server]
+drain_s = 0
 [limits]
 concurrent_streams = 3
 max_output_tokens = 100
