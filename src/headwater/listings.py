@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from headwater.errors import HeadwaterError
+from headwater.observe.logs import without_request
 from headwater.providers.listing import Listed, list_request, read_list
 from headwater.settings import Endpoint
 from headwater.upstream import Pool, Request, fetch
@@ -62,7 +63,9 @@ class Listings:
             return known.models
         task = self._asking.get(name)
         if task is None:
-            task = asyncio.create_task(self._ask(name, endpoint, key))
+            task = asyncio.get_running_loop().create_task(
+                self._ask(name, endpoint, key), context=without_request()
+            )
             self._asking[name] = task
             task.add_done_callback(lambda _: self._asking.pop(name, None))
         return await asyncio.shield(task)  # whoever leaves takes nothing from the others

@@ -279,6 +279,7 @@ class Models:
             variable=variable if key else None,
             continues=endpoint.continues,
             forwarding=Forwarding(self._catalogue.members_of(endpoint.wire), endpoint.members),
+            log_bodies=self._settings.server.log_upstream_errors,
         )
 
     def _name(self, provider: str, model: str) -> str:

@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 
 import click
 
+from headwater.cli.terminal import say
 from headwater.errors import ConfigurationError, HeadwaterError
 
 #: Command to its module, which has it as `command`, and its line in `headwater --help`.
@@ -89,5 +90,5 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    say(f"Error: {' '.join(message.split())}", err=True)
     sys.exit(status)

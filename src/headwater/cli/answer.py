@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-import click
-
 from headwater import events as ev
+from headwater.cli.terminal import say
 from headwater.errors import HeadwaterError
+from headwater.shown import CONTROL
 
-# A model can be made to say anything; on a terminal, control characters would be obeyed: titles
-# set, the clipboard written, lines above painted over.
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _DIM: Final = "\x1b[2m"
 _PLAIN: Final = "\x1b[0m"
 
@@ -78,7 +74,7 @@ class Answer:
             raise HeadwaterError(self._end.code, self._end.message, retryable=self._end.retryable)
         if self._end is None:
             raise HeadwaterError("truncated", "the answer broke off before its end")
-        click.echo(" · ".join(self._summary(self._end, ended)), err=True)
+        say(" · ".join(self._summary(self._end, ended)), err=True)
 
     def leave(self) -> None:
         """End the output where it is."""
@@ -99,7 +95,7 @@ class Answer:
         if not text:
             return
         if self._terminal:
-            text = _CONTROL.sub("\ufffd", text)
+            text = CONTROL.sub("\ufffd", text)  # a model can be made to say anything
         if dim != self._dimmed:
             self._dimmed = dim
             gap = "" if dim or self._written.endswith("\n") else "\n\n"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headwater import events as ev
+from headwater.cli.terminal import say_json
 from headwater.errors import HeadwaterError
 from headwater.generation import GenerationRequest
 
@@ -73,7 +74,7 @@ def print_events(play: Callable[[Listener], None]) -> None:
 
     def heard(events: Sequence[ev.Event]) -> None:
         for event in events:
-            click.echo(ev.encode(event))
+            say_json(ev.encode(event))
         last[:] = events[-1:]
 
     play(heard)

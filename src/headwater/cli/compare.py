@@ -16,6 +16,7 @@ from headwater.cli.comparison.progress import progress
 from headwater.cli.comparison.report import report
 from headwater.cli.comparison.runs import DEFAULT, Run, ask, plan
 from headwater.cli.comparison.table import table
+from headwater.cli.terminal import say, say_json
 
 _EXAMPLE = 'headwater compare "Why is the sky blue?" --models smollm2-135m,tape/story --repeat 3'
 _FAILED = 1
@@ -71,8 +72,11 @@ def command(
     made = rows(runs)
     if html is not None and made:
         html.write_text(report(text, made), encoding="utf-8")
-    for line in [as_text(text, made)] if as_json else table(made):
-        click.echo(line)
+    if as_json:
+        say_json(as_text(text, made))
+    else:
+        for line in table(made):
+            say(line)
     if interrupted:
         return _INTERRUPTED
     return 0 if any(compared(pair) for pair in pairs(made)) else _FAILED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Final
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from headwater.cli.terminal import say, say_json
 from headwater.errors import HeadwaterError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def command(url: str, direct: str | None, idle: float, data: str | None, as_json
     key, body = os.environ.get("HEADWATER_API_KEY"), data.encode() if data is not None else None
     subjects = [Subject(_checked(each), key, idle, body) for each in (url, direct) if each]
     if sys.stderr.isatty():
-        click.echo(f"Listening for about {idle * len(subjects):g} s …", err=True)
+        say(f"Listening for about {idle * len(subjects):g} s …", err=True)
     try:
         reports = _examine(subjects)
     except HeadwaterError as error:
@@ -57,7 +57,7 @@ def command(url: str, direct: str | None, idle: float, data: str | None, as_json
         out = reports[0].as_data()
         if direct is not None:
             out["direct"] = reports[1].as_data()
-        click.echo(json.dumps(out, indent=2, ensure_ascii=False))
+        say_json(out, indent=2)
     else:
         _print(*reports)
     return reports[0].exit_status
@@ -87,23 +87,25 @@ def _examine(subjects: list[Subject]) -> list[Report]:
 
 
 def _print(report: Report, direct: Report | None = None) -> None:
-    click.echo(_way(report))
+    say(_way(report))
     width = max(len(check.name) for check in report.checks)
     behind = {check.name: check.status for check in direct.checks} if direct else {}
     for check in report.checks:
-        click.echo(f"  {check.name:<{width}}  {_SIGNS[check.status]:<8}  {check.seen}")
+        say(f"  {check.name:<{width}}  {_SIGNS[check.status]:<8}  {check.seen}")
     for check in report.checks:
         if check.status not in ("fault", "advice"):
             continue
-        click.echo(f"\n{_SIGNS[check.status]} {check.name}: {check.seen}.")
+        say()
+        say(f"{_SIGNS[check.status]} {check.name}: {check.seen}.")
         if behind.get(check.name) == check.status:
-            click.echo("  It is there without the proxies, too: look at the server.")
+            say("  It is there without the proxies, too: look at the server.")
             continue
-        click.echo(f"  Where: {check.hop}.")
+        say(f"  Where: {check.hop}.")
         for proxy, line in check.change.items():
-            click.echo(f"  {proxy}: {line}")
+            say(f"  {proxy}: {line}")
     healthy = {0: "Healthy.", 1: "A fault was found.", 2: "Could not tell."}
-    click.echo(f"\n{healthy[report.exit_status]}")
+    say()
+    say(healthy[report.exit_status])
 
 
 def _way(report: Report) -> str:

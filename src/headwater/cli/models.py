@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headwater.cli.terminal import say
+
 if TYPE_CHECKING:
     from headwater.models import ModelInfo
 
@@ -39,7 +41,7 @@ def command(ctx: click.Context, available: bool, provider: str | None) -> None:
         for model in models
         if provider in (None, model.provider) and (model.available or not available)
     ):
-        click.echo(line)
+        say(line)
 
 
 async def _list() -> list[ModelInfo]:
@@ -93,13 +95,13 @@ def pull(name: str) -> None:
     from headwater.providers import local
 
     if local.weights_path(name) is not None:
-        click.echo(f"{name} is already present")
+        say(f"{name} is already present")
     else:
         with _progress(name) as progress:
             path = local.pull(name, progress=progress)
-        click.echo(f"{name} is in {path}")
+        say(f"{name} is in {path}")
     if steps := local.missing(name):
-        click.echo(f"To run it: {steps}")
+        say(f"To run it: {steps}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import click
 from headwater import events as ev
 from headwater.cli import asking
 from headwater.cli.answer import duration, shown
+from headwater.cli.terminal import say
 
 _EXAMPLE = 'headwater record "Why is the sky blue?" -o sky.tape'
 
@@ -60,4 +61,4 @@ def command(
                 asking.ask(text, model, server, heard)
         answer.leave()
         length = duration(recording.ms / 1000)
-        click.echo(f"{output}: {recording.count} events over {length}", err=True)
+        say(f"{output}: {recording.count} events over {length}", err=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from headwater.cli.terminal import say
+
 
 @click.command(epilog="Example: headwater serve --port 9000 --upstream http://127.0.0.1:11434/v1")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings; else ./headwater.toml.")
@@ -50,17 +52,17 @@ def command(
         try:
             choice = await headwater.runtime().models.resolve(None)
         except HeadwaterError as error:
-            click.echo(error.message, err=True)
+            say(error.message, err=True)
         else:
-            click.echo(f"Model: {choice.name} ({choice.ways[0].provider.name})")
+            say(f"Model: {choice.name} ({choice.ways[0].provider.name})")
 
     def on_ready(url: str) -> None:
         # At once: the upstream that is asked for its models may be slow, or not there yet.
-        click.echo(f"Headwater is listening on {url}")
+        say(f"Headwater is listening on {url}")
         if headwater.token is not None:
-            click.echo(f"Page: {url}/?token={headwater.token}")
+            say(f"Page: {url}/?token={headwater.token}")
         telling.append(asyncio.ensure_future(tell_model()))
 
     if store is not None and "@" in store:
-        click.echo("Every user here sees the password in --store: use --store env:VAR.", err=True)
+        say("Every user here sees the password in --store: use --store env:VAR.", err=True)
     headwater.serve(on_ready=on_ready)

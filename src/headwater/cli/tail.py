@@ -9,6 +9,7 @@ import click
 from headwater import events as ev
 from headwater.cli import asking
 from headwater.cli.answer import shown
+from headwater.cli.terminal import say
 from headwater.errors import RequestError
 from headwater.position import Position
 
@@ -46,7 +47,7 @@ def command(stream: str, server: str, after: str, as_json: bool) -> None:
             with shown(live=True, asked=False) as answer:
                 follow(answer.add)
     except _Nothing:
-        click.echo(f"Nothing follows {after}: the stream ended there.", err=True)
+        say(f"Nothing follows {after}: the stream ended there.", err=True)
 
 
 class _Nothing(Exception):  # noqa: N818 - no error: the end was seen before

@@ -19,15 +19,11 @@ from typing import Any, Final
 import msgspec
 
 from headwater.errors import HeadwaterError, UpstreamError
+from headwater.shown import printable, redact
 
 # A provider that names an hour would otherwise hold its caller for an hour.
 _MAX_RETRY_AFTER_S: Final = 120.0
 _MAX_MESSAGE: Final = 500
-# Keys as providers print them back ("Incorrect API key provided: sk-…").
-_KEYS: Final = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|key)[-_][-_A-Za-z0-9*.]{3,}|\bAIza[-_A-Za-z0-9]{8,}|Bearer\s+\S+"
-)
-
 # Of a type or code: what is wrong is with the account whose key we hold.
 _OUR_ACCOUNT: Final = ("authentication", "permission", "billing", "api_key")
 
@@ -144,12 +140,7 @@ def _message(error: dict[str, Any]) -> str:
     said = error.get("message")
     if not isinstance(said, str):
         return ""
-    return redact(said)[:_MAX_MESSAGE]
-
-
-def redact(text: str) -> str:
-    """`text` without what looks like a key."""
-    return _KEYS.sub("[key]", text)
+    return printable(redact(said)[:_MAX_MESSAGE])
 
 
 def _colon(said: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import copy_context
 from typing import Final, Protocol
 
 from headwater.errors import HeadwaterError, RequestError, UpstreamError
@@ -20,8 +22,9 @@ from headwater.providers.base import (
     Receiver,
 )
 from headwater.providers.continuing import Continuing
-from headwater.providers.failures import RefusedKeyError, redact
+from headwater.providers.failures import RefusedKeyError
 from headwater.providers.forwarding import Forwarding
+from headwater.shown import keep_secret, redact
 from headwater.upstream import Exchange, Request
 
 log = logging.getLogger("headwater.upstream")
@@ -29,6 +32,7 @@ log = logging.getLogger("headwater.upstream")
 # Enough for any provider's error document, too little to be worth sending us on purpose.
 _MAX_ERROR_BODY: Final = 64 * 1024
 _EXCERPT: Final = 200
+_ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 class Client(Protocol):
@@ -42,7 +46,8 @@ class HttpProvider:
 
     `variable` is where the key was found, for whoever is told that it was refused. `continues`: it
     can be asked to go on from a given text, if the dialect can say so. `forwarding` says which
-    members of a request it is sent; None: every one.
+    members of a request it is sent; None: every one. `log_bodies`: how an error's body begins is
+    logged, which may quote the prompt.
     """
 
     def __init__(
@@ -56,9 +61,13 @@ class HttpProvider:
         variable: str | None = None,
         continues: bool = False,
         forwarding: Forwarding | None = None,
+        log_bodies: bool = False,
     ) -> None:
         self.name = name
         self._forwarding = forwarding
+        self._log_bodies = log_bodies
+        if key:
+            keep_secret(key)
         self.continues = continues and isinstance(dialect, Continues)
         self._dialect = dialect
         self._base_url = base_url.rstrip("/")
@@ -83,7 +92,12 @@ class HttpProvider:
 
     def _sent(self, answers: Answers, request: Request) -> HttpSource:
         return HttpSource(
-            self.name, answers, request, self._client, secret=self._key, variable=self._variable
+            self.name,
+            answers,
+            request,
+            self._client,
+            variable=self._variable,
+            log_bodies=self._log_bodies,
         )
 
     async def aclose(self) -> None:
@@ -96,15 +110,16 @@ class HttpSource:
     __slots__ = (
         "_answers",
         "_client",
+        "_context",
         "_exchange",
         "_headers",
         "_is_page",
+        "_log_bodies",
         "_parser",
         "_provider",
         "_receiver",
         "_refusal",
         "_request",
-        "_secret",
         "_status",
         "_variable",
     )
@@ -120,14 +135,16 @@ class HttpSource:
         request: Request,
         client: Client,
         *,
-        secret: str | None,
         variable: str | None = None,
+        log_bodies: bool = False,
     ) -> None:
+        # The connection's callbacks serve one request after another, and carry the id of none.
+        self._context = copy_context()
+        self._log_bodies = log_bodies
         self._provider = provider
         self._answers = answers
         self._request = request
         self._client = client
-        self._secret = secret
         self._variable = variable
         self._exchange: Exchange | None = None
         self._parser: Parser | None = None
@@ -179,13 +196,16 @@ class HttpSource:
         before = parser.messages
         events = parser.feed(data)
         if parser.closed:
-            self._finish(parser, events)
+            self._context.run(self._finish, parser, events)
         elif events:
             receiver.events(events)
         else:
             receiver.alive(parser.messages > before)
 
     def on_end(self, error: UpstreamError | None) -> None:
+        self._context.run(self._ended, error)
+
+    def _ended(self, error: UpstreamError | None) -> None:
         receiver, parser = self._receiver, self._parser
         if receiver is None:
             return
@@ -210,23 +230,27 @@ class HttpSource:
         if receiver is not None and parser.outcome is not None:
             if isinstance(parser.outcome, HeadwaterError):
                 self._log_refusal()
-                parser.outcome.message = self._safe(parser.outcome.message)
             receiver.end(parser.outcome, events)
 
     def _end(self, error: HeadwaterError) -> None:
         receiver, self._receiver = self._receiver, None
         self._log_refusal()
-        error.message = self._safe(error.message)
         if receiver is not None:
             receiver.end(error)
 
     def _log_refusal(self) -> None:
-        if self._refusal:
-            excerpt = self._safe(self._refusal[:_EXCERPT].decode(errors="replace"))
-            log.warning("%s answered HTTP %d: %s", self._provider, self._status, excerpt)
+        if not self._refusal:
+            return
+        excerpt = f"{len(self._refusal)} bytes"
+        if self._log_bodies:
+            excerpt = redact(_unescaped(self._refusal.decode(errors="replace")))[:_EXCERPT]
+        log.warning("%s answered HTTP %d: %s", self._provider, self._status, excerpt)
 
-    def _safe(self, text: str) -> str:
-        return redact(text.replace(self._secret, "[key]") if self._secret else text)
+
+def _unescaped(text: str) -> str:
+    """A JSON text without the escapes that could hide a key from `redact`."""
+    text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
+    return text.replace("\\/", "/")
 
 
 class Deferred:

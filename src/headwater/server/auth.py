@@ -18,6 +18,7 @@ from headwater.server.peers import PEER, Peer
 from headwater.server.proxies import TrustedProxies, is_forwarded
 from headwater.server.sessions import Sessions
 from headwater.settings import AuthSettings
+from headwater.shown import keep_secret
 
 #: The principal of every caller of a server without keys.
 LOCAL: Final = "local"
@@ -63,6 +64,7 @@ class Authenticator:
         self.token: str | None = None
         if self.guarded and not settings.anonymous:
             self.token = secrets.token_urlsafe(_TOKEN_BYTES)
+            keep_secret(self.token)
             self._keys = Keys.of_token(LOCAL, self.token)
 
     async def principal(self, request: Request, *, generates: bool) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final, Self
 
 from headwater.settings import KeySettings
+from headwater.shown import keep_secret
 
 log = logging.getLogger("headwater.server")
 
@@ -28,6 +29,7 @@ class Keys:
             if kind == "sha256":
                 self._digests[name] = bytes.fromhex(value)
                 continue
+            keep_secret(environ.get(value, "").strip())
             key = environ.get(value, "").strip().encode(errors="surrogateescape")
             self._digests[name] = hashlib.sha256(key).digest()
             self._check_length(name, key)

@@ -76,6 +76,7 @@ def _work(
         ws="none",
         lifespan="off",
         access_log=False,
+        log_config=None,  # `observe.logs` writes its warnings too
         log_level="warning",
         server_header=False,
         callback_notify=Descriptors().check,

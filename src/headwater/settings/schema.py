@@ -81,6 +81,10 @@ class ServerSettings(Section, frozen=True):
         Literal["debug", "info", "warning", "error"],
         Meta(description="The least entry that is logged; `info` has a line for every stream."),
     ] = "warning"
+    log_upstream_errors: Annotated[
+        bool,
+        Meta(description="Log how a provider's error begins; it may quote the prompt."),
+    ] = False
     max_streams: Annotated[
         Count, Meta(description="Streams that run at once in a process; beyond it, 503.")
     ] = 10_000

@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from headwater.errors import ConfigurationError
+from headwater.shown import keep_secret
 
 #: Schemes of Redis.
 REDIS: Final = ("redis", "rediss", "unix")
@@ -58,6 +59,9 @@ def resolved(url: str, environ: Mapping[str, str]) -> str:
     problem = problem_of(url)
     if problem is not None:
         raise ConfigurationError(f"{where} {problem}")
+    if password := urlsplit(url).password:
+        keep_secret(password)
+        keep_secret(unquote(password))
     return url
 
 

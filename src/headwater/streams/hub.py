@@ -14,6 +14,7 @@ from msgspec import structs
 from headwater import events as ev
 from headwater.errors import HeadwaterError, RequestError, StorageError, UnavailableError
 from headwater.observe import Observer
+from headwater.observe.logs import without_request
 from headwater.position import START, Position
 from headwater.providers.base import Source
 from headwater.settings import Settings, TimeoutSettings
@@ -99,7 +100,9 @@ class Hub:
             return
         opening = self._opening
         if opening is None:
-            opening = self._opening = asyncio.get_running_loop().create_task(self._open())
+            opening = self._opening = asyncio.get_running_loop().create_task(
+                self._open(), context=without_request()
+            )
         try:
             # Shared by whoever asks meanwhile: one that leaves must not cancel it for the others.
             await asyncio.shield(opening)
@@ -110,7 +113,9 @@ class Hub:
     async def _open(self) -> None:
         await self.store.open(self._noted)
         if self._keeper is None:
-            self._keeper = asyncio.get_running_loop().create_task(self._leases.run())
+            self._keeper = asyncio.get_running_loop().create_task(
+                self._leases.run(), context=without_request()
+            )
 
     async def start(
         self,

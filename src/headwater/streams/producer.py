@@ -237,7 +237,7 @@ class Producer(Writing):
         self._source, self._broken, self._waiting = Nobody(), error, True
         if self._deadlines is not None:
             self._deadlines.anew()
-        log.warning("stream %s broke off, and is to go on: %s", self._stream, error.message)
+        log.warning("stream %s broke off, and is to go on: %s", self._stream, error.code)
         self._repair = Repair(recovery, self._store, self._stream, self._position, self._go_on)
         return True
 

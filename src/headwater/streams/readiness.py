@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from headwater.errors import ConfigurationError, StorageError
+from headwater.observe.logs import without_request
 from headwater.stores.base import Store
 
 # A probe that takes longer has failed. Its answer holds for a second, since anyone may ask for it.
@@ -27,7 +28,7 @@ class Readiness:
         """`StorageError`, which names the remedy, while the store takes no stream."""
         loop, probe = asyncio.get_running_loop(), self._probe
         if probe is None or (probe.done() and loop.time() - self._probed_at >= _HOLDS_S):
-            probe = self._probe = loop.create_task(self._ask())
+            probe = self._probe = loop.create_task(self._ask(), context=without_request())
             # Its callers may have left by the time it has failed.
             probe.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(probe)

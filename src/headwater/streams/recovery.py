@@ -153,7 +153,7 @@ async def resumption(
         recovery, on_disconnect = await recover(record, plan)
         return recovery, on_disconnect, recovery.source(said), snapshot
     except HeadwaterError as error:
-        log.warning("stream %s cannot go on: %s", record.stream, error.message)
+        log.warning("stream %s cannot go on: %s", record.stream, error.code)
         return None
 
 

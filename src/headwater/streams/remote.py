@@ -9,6 +9,7 @@ from typing import Final
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError, StorageError
+from headwater.observe.logs import without_request
 from headwater.position import Position
 from headwater.stores.base import Entry, Note, Record, Store
 from headwater.streams.feed import Batch
@@ -41,7 +42,7 @@ class Remote(Live):
         self._news = asyncio.Event()
         self._here_at = float("-inf")
         self._moved = False  # it may have another owner
-        self._task = self._loop.create_task(self._follow())
+        self._task = self._loop.create_task(self._follow(), context=without_request())
         self._unread: asyncio.TimerHandle | None = None
         self._readers_changed()
 

@@ -177,7 +177,7 @@ class RoutedSource:
             if means == "retry" and attempt.at == self._at and self._retry(error):
                 return
             if self._next():
-                log.warning("%s failed, so the next was asked: %s", attempt.route, error.message)
+                log.warning("%s failed, so the next was asked: %s", attempt.route, error.code)
                 return
         self._end(self._refusal or error)
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Final
 
 from headwater.errors import UpstreamError
+from headwater.observe.logs import without_request
 from headwater.upstream.connection import Connection
 from headwater.upstream.dial import Dialler
 from headwater.upstream.exchange import Exchange, Origin, Receiver, Request
@@ -82,7 +83,9 @@ class Pool:
 
     def _dial(self, exchange: Exchange) -> None:
         exchange.reused = False
-        task = asyncio.get_running_loop().create_task(self._connect(exchange))
+        task = asyncio.get_running_loop().create_task(
+            self._connect(exchange), context=without_request()
+        )
         exchange.dialling = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

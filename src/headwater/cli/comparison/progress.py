@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from headwater.cli.comparison.figures import spread
 from headwater.cli.comparison.runs import SIDES, Run, Side
+from headwater.cli.terminal import say
+from headwater.shown import CONTROL, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 #: Told of each run as it begins and when it is over.
 Told = Callable[[Run], None]
 
-# Control characters would be obeyed, and line ends cost the few lines there are.
-_NO_TEXT: Final = re.compile(r"[\x00-\x20\x7f-\x9f]+")
+# Line ends cost the few lines there are.
+_SPACE: Final = re.compile(r"\s+")
 _A_SECOND: Final = 10  # pictures; a token's arrival is seen, and the model keeps its cores
 _SHOWN: Final = 140  # characters of each answer, its last ones
 
@@ -31,7 +31,7 @@ _SHOWN: Final = 140  # characters of each answer, its last ones
 def progress(models: Sequence[str | None], repeat: int) -> Iterator[tuple[Told, Told]]:
     """What to tell of the beginning and of the end of a run; on stderr."""
     if not sys.stderr.isatty():
-        yield (lambda run: None), lambda run: click.echo(line(run, repeat), err=True)
+        yield (lambda run: None), lambda run: say(line(run, repeat), err=True)
         return
 
     from rich.console import Console
@@ -67,6 +67,7 @@ class _View:
     def render(self) -> Table:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False)
         table.add_column("model", ratio=2)
@@ -75,7 +76,7 @@ class _View:
         for model in self._models:
             runs = [self._runs.get((model, side)) for side in SIDES]
             name = next((run.model for run in runs if run is not None), model or "")
-            table.add_row(name, *(self._cell(run) for run in runs))
+            table.add_row(Text(printable(name)), *(self._cell(run) for run in runs))
         return table
 
     def _cell(self, run: Run | None) -> Text:
@@ -86,8 +87,9 @@ class _View:
             return cell.append("not asked yet\n", style="dim")
         style = "red" if run.error else "green" if run.total_s is not None else "bold"
         count = f"{run.number}/{self._repeat} · " if self._repeat > 1 else ""
-        cell.append(f"{count}{_state(run)}\n", style=style)
-        cell.append(_NO_TEXT.sub(" ", run.tail[-_SHOWN:]) + "\n", style="dim")
+        cell.append(f"{count}{printable(_state(run))}\n", style=style)
+        tail = _SPACE.sub(" ", run.tail[-_SHOWN:])
+        cell.append(CONTROL.sub("\ufffd", tail) + "\n", style="dim")
         return cell
 
 

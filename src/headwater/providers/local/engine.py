@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from headwater.errors import HeadwaterError, UnavailableError, UpstreamError
+from headwater.observe.logs import without_request
 from headwater.providers.local.weights import spec_of, weights_path
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class Engine:
                 async with asyncio.timeout(DOUBT_S):
                     await self._process.wait()
         if self._start is None or self._is_over(self._start):
-            self._start = asyncio.create_task(self._launch())
+            self._start = asyncio.create_task(self._launch(), context=without_request())
             # Its callers may all have left by the time it fails.
             self._start.add_done_callback(lambda task: task.cancelled() or task.exception())
         start = self._start

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from headwater.observe.logs import without_request
 from headwater.stores.base import Appended
 from headwater.stores.redis.connection import Command, Dialler, Line, Link, pack
 from headwater.stores.redis.scripts import APPEND, KEEP, Script
@@ -130,7 +131,7 @@ class Pipeline:
         """Send at the end of this turn of the loop, unless the next reply does."""
         if not self._scheduled and not self._in_flight:
             self._scheduled = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush, context=without_request())
 
     def _send_surely(self, sure: list[_Sure]) -> None:
         if self._closed:

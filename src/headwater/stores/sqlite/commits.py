@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from headwater.errors import StorageError
+from headwater.observe.logs import without_request
 from headwater.stores.sqlite.worker import Worker
 
 log = logging.getLogger("headwater.stores")
@@ -48,7 +49,9 @@ class Commits:
         self._waiting.append((write, done))
         if not self._busy:
             self._busy = True
-            self._loop.call_soon(self._commit)  # with whatever else this turn of the loop brings
+            self._loop.call_soon(
+                self._commit, context=without_request()
+            )  # with whatever else this turn of the loop brings
 
     async def run(self, write: Callable[[sqlite3.Connection], T]) -> T:
         """What `write` answers, once it is committed; `StorageError` when it is not."""
