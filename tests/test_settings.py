@@ -58,6 +58,7 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         "server.max_body_bytes": 10 * 1024 * 1024,
         "server.log_format": "text",
         "server.log_level": "warning",
+        "server.log_upstream_errors": False,
         "server.max_streams": 10_000,
         "server.allowed_hosts": (),
         "server.cors_origins": (),

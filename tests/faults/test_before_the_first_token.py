@@ -147,10 +147,13 @@ def test_fault_09_a_page_instead_of_a_stream_is_shown_to_nobody(w: World) -> Non
         assert b"Just a moment" not in reader.body
 
 
-def test_fault_09_an_excerpt_of_the_page_is_in_the_log(tmp_path: Path) -> None:
-    with world(tmp_path) as w:
+@pytest.mark.parametrize("switched_on", [False, True])
+def test_fault_09_an_excerpt_of_the_page_is_in_the_log(tmp_path: Path, switched_on: bool) -> None:
+    config = "[server]\nlog_upstream_errors = true\n" if switched_on else ""
+    with world(tmp_path, config) as w:
         w.whole("native", HTML)
-        w.served.line("Just a moment", timeout_s=2)
+        w.served.line("Just a moment" if switched_on else r"HTTP 200: \d+ bytes", timeout_s=5)
+        assert ("Just a moment" in w.served.output) == switched_on
         assert len(w.served.output) < 5000
 
 

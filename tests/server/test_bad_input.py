@@ -7,6 +7,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -850,15 +851,20 @@ def test_keys(keyed: Served, headers: dict[str, str]) -> None:
 def test_no_key_no_answer(keyed: Served, upstream: Upstream, headers: dict[str, str]) -> None:
     before = len(upstream.posts)
     refusal: Any = {"status": 401, "code": "unauthorized", "headers": headers}
-    for path in GENERATING:
-        error = refused(keyed.port, path, {"messages": USER}, **refusal)
-        for value in headers.values():
-            assert len(value) < 8 or value not in error["message"]
-        # … and whoever has no key learns nothing about the request.
-        refused(keyed.port, path, b"{", **refusal)
-    for path in ("/v1/models", "/v1/streams", "/v1/streams/none"):
-        refused(keyed.port, path, **refusal)
-    refused(keyed.port, "/v1/streams/none", method="DELETE", **refusal)
+
+    def refusal_of(method: str, path: str, body: object) -> str:
+        message: str = refused(keyed.port, path, body, method=method, **refusal)["message"]
+        return message
+
+    requests: list[tuple[str, str, object]] = [
+        *(("POST", path, {"messages": USER}) for path in GENERATING),
+        *(("POST", path, b"{") for path in GENERATING),  # nothing is learnt about the request
+        *(("GET", path, None) for path in ("/v1/models", "/v1/streams", "/v1/streams/none")),
+        ("DELETE", "/v1/streams/none", None),
+    ]
+    with ThreadPoolExecutor(len(requests)) as at_once:  # each waits for its own answer
+        for message in at_once.map(lambda request: refusal_of(*request), requests):
+            assert all(len(value) < 8 or value not in message for value in headers.values())
     assert len(upstream.posts) == before
 
 

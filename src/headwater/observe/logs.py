@@ -15,7 +15,7 @@ from contextvars import Context, ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from headwater.shown import printable, redact
+from headwater.shown import printable, printable_json, redact
 
 #: The id of the request that is being handled; "" outside of one.
 request_id: Final[ContextVar[str]] = ContextVar("headwater_request_id", default="")
@@ -76,7 +76,7 @@ class TextFormatter(logging.Formatter):
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return printable_json(json.dumps(text, ensure_ascii=False))
 
 
 class JsonFormatter(logging.Formatter):
