@@ -1,7 +1,7 @@
 """`headwater`, whose event loop a signal holds up for the seconds in `HOLD_S`.
 
 SIGUSR1 holds it by `time.sleep`, which lets threads run; SIGUSR2 by one call of C, which keeps the
-interpreter's lock. Every stream that ends is printed, as `on_end` is told of it.
+interpreter's lock. Every stream that ends is printed, by `on_end`.
 """
 
 from __future__ import annotations

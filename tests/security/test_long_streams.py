@@ -1,4 +1,4 @@
-"""The state of a long stream holds up nobody, in any wire."""
+"""The state of a long stream holds up no other request, in any wire."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_the_kernel_names_the_owner_of_a_connection(host: str, family: int, to: 
 
 
 def test_a_closed_socket_is_nobody_s() -> None:
-    """The kernel shows it as root's, whoever had it."""
+    """The kernel shows it as root's, whichever user had it."""
     client, server = connected("127.0.0.1", socket.AF_INET, "127.0.0.1")
     with server:
         client.close()

@@ -58,7 +58,7 @@ def run(command: list[str], cwd: Path) -> str:
 
 
 def lines() -> list[str]:
-    """The `curl` lines of README and Start that ask a server of one's own."""
+    """The `curl` lines of README and Start that ask your own server."""
     asking = re.compile(r"^(?:\$ )?(curl .*http://127\.0\.0\.1:8000/stream .*)$", re.MULTILINE)
     pages = [block for block in blocks("console", "sh") if block.page in ("README.md", "docs/start.md")]  # fmt: skip
     return [line for block in pages for line in asking.findall(block.text)]

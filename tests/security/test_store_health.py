@@ -209,7 +209,7 @@ def test_a_database_that_is_gone_is_noticed(how: str, tmp_path: Path) -> None:
             assert answer.status == 503
             says(answer, "removed or replaced.*restart", path)
         assert how == "replaced" or not path.exists()
-        if how == "replaced":  # whoever put it back is served again
+        if how == "replaced":  # put back, it is served again
             (tmp_path / "moved.db").rename(path)
             until_ready(served.port, 200)
     assert str(path) in served.output

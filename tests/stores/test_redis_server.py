@@ -277,7 +277,7 @@ def test_a_connection_that_is_lost_at_the_end_leaves_no_name(server: RedisServer
 
 
 def test_a_process_that_died_at_the_end_of_a_stream_leaves_no_name(server: RedisServer) -> None:
-    """The log has its end; the lists have not heard of it. Whoever looks for orphans tells them."""
+    """The log has its end; the lists have not heard of it. The search for orphans tells them."""
 
     async def run() -> None:
         first = await opened(RedisStore, url=server.url, ttl_s=0.5, lease_s=0.5)

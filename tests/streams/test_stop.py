@@ -23,7 +23,7 @@ SETTINGS = structs.replace(Settings(), store=StoreSettings(lease_s=LEASE_S))
 
 
 class Other:
-    """Another process: takes a stream over, and ends it when it is told to."""
+    """Another process: takes a stream over, and ends it on request."""
 
     def __init__(self, path: Path) -> None:
         self.heard: list[tuple[str, str]] = []

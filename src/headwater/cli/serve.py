@@ -30,8 +30,8 @@ def command(
     """Serve streams over HTTP until SIGTERM or Ctrl-C, then let running ones finish.
 
     Without [auth.keys] it answers the user who started it, on this machine, and asks everyone else
-    for the token in the page's URL. With --no-auth it asks nobody: other users of this machine, and
-    whoever a proxy or a tunnel lets through, spend your providers' keys, and read, list and stop
+    for the token in the page's URL. With --no-auth it checks no caller: other users of this
+    machine, and every caller that a proxy or a tunnel lets through, spend your providers' keys, and read, list and stop
     all streams.
     """
     from headwater.api import Headwater

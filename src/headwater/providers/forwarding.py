@@ -11,7 +11,7 @@ from headwater.errors import RequestError
 #: Sends every member, but those that `_REROUTES` names.
 ANY: Final = "*"
 
-# A member that names another place to ask, or another key: whoever forwards it becomes a relay.
+# A member that names another place to ask, or another key: forwarding it makes a relay.
 _REROUTES: Final = re.compile(
     r"(?:^|_)(?:urls?|uri|base|endpoint|host|proxy|keys?|secret|password|authorization|headers?"
     r"|credentials|fallbacks)$|^extra_|^model_list$|^models$",

@@ -37,7 +37,7 @@ class Authenticator:
 
     With keys: by the key or the session that is sent. With `owner`: by calling it. A `served`
     server without either takes its own user's connections for the one local principal, and asks
-    everyone else for its token; with `auth.anonymous` it asks nobody. Mounted in an app without
+    everyone else for its token; with `auth.anonymous` it checks no caller. Mounted in an app without
     either, there is no principal.
     """
 
@@ -58,7 +58,7 @@ class Authenticator:
         self._sessions = sessions
         self._proxies = proxies
         self._guesses = Guesses()
-        #: Whether no credential protects a server of ours, so that places have to.
+        #: Whether the place of a caller, not a credential, protects a served process.
         self.guarded = served and not self._keys and owner is None
         #: What callers send that are not the server's own user; None where there is another way.
         self.token: str | None = None

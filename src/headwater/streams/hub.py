@@ -387,7 +387,7 @@ class Hub:
             stream.expire(nodes, stalled)
 
     async def _check(self) -> None:
-        """Leave the streams that other processes have taken over: nobody pays for them here."""
+        """Leave the streams that other processes have taken over, and free their providers."""
         for stream in list(self._streams.values()):
             record = await self.store.record(stream.id)
             if record is not None and record.node != self.store.node:

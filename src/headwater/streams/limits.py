@@ -142,7 +142,7 @@ class Ticket:
 
 
 class Limits:
-    """Admits streams, by principal; nobody is a principal too. `of` gives a principal's limits."""
+    """Admits streams, by principal; None is a principal too. `of` gives a principal's limits."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ _LOCK: Final = ".lock"
 class Folder:
     """Entered by each process of the database at `path`; `name` is kept in the database.
 
-    The name cannot be guessed and only this user may enter: whoever can write here can stop
+    The name cannot be guessed and only this user may enter: a process that can write here can stop
     streams. `problem` is why notes cannot come by datagram; `socket` then is None. Safe to use from
     any thread.
     """
@@ -95,7 +95,7 @@ class Folder:
     def _take_lock(self) -> None:
         import fcntl
 
-        # Under another name until it is held: a lock that nobody holds is a dead process's.
+        # Under another name until it is held: a lock that is not held is a dead process's.
         mine = self._node + _LOCK
         self._lock = os.open(f".{mine}", os.O_CREAT | os.O_RDWR, 0o600, dir_fd=self._fd)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

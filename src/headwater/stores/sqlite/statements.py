@@ -49,7 +49,7 @@ _decode = msgspec.json.Decoder(Record).decode
 
 
 def prepare(connection: sqlite3.Connection, schema: str, boot: str, ttl_s: float) -> str:
-    """Make the tables where they are not; set anew what another boot's clock had measured.
+    """Make the tables where they are not; reset what another boot's clock had measured.
 
     Returns the name of the folder of sockets.
     """
