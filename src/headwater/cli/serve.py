@@ -31,8 +31,8 @@ def command(
 
     Without [auth.keys] it answers the user who started it, on this machine, and asks everyone else
     for the token in the page's URL. With --no-auth it checks no caller: other users of this
-    machine, and every caller that a proxy or a tunnel lets through, spend your providers' keys, and read, list and stop
-    all streams.
+    machine, and every caller that a proxy or a tunnel lets through, spend your providers' keys, and
+    read, list and stop all streams.
     """
     from headwater.api import Headwater
     from headwater.errors import HeadwaterError

@@ -37,8 +37,8 @@ class Authenticator:
 
     With keys: by the key or the session that is sent. With `owner`: by calling it. A `served`
     server without either takes its own user's connections for the one local principal, and asks
-    everyone else for its token; with `auth.anonymous` it checks no caller. Mounted in an app without
-    either, there is no principal.
+    everyone else for its token; with `auth.anonymous` it checks no caller. Mounted in an app
+    without either, there is no principal.
     """
 
     def __init__(

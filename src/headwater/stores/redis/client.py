@@ -48,9 +48,9 @@ class Client:
     """Connections that are used by one at a time and kept.
 
     A connection whose replies were not all read is closed: the next to use it would be given
-    another caller's. A question waits for a connection for at most `turn_s`, and then for its answer
-    for at most `timeout_s`: `StorageError` (`store_unavailable`) is raised after that. Commands are
-    such as may run twice.
+    another caller's. A question waits for a connection for at most `turn_s`, and then for its
+    answer for at most `timeout_s`: `StorageError` (`store_unavailable`) is raised after that.
+    Commands are such as may run twice.
     """
 
     def __init__(self, dialler: Dialler, timeout_s: float, turn_s: float = 5.0) -> None:
