@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.conftest import Figures
 from tests.faults.watching import BOUND_S, resident
 from tests.helpers.arrivals import Response
 from tests.server.serving import Served, ask, serving
+from tests.server.wires import body_of
 from tests.server.world import World, world
 
 MIB = 1024 * 1024
@@ -114,8 +116,8 @@ def test_the_bounds(text: bytes, code: str | None, piece: int) -> None:
 
 @pytest.fixture(scope="module")
 def w(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    limits = '[auth.keys]\nann = "env:ANN"\nbob = "env:BOB"\n[limits]\nrequests_per_minute = 1\n'
-    keys = {"ANN": "key-of-ann-0123456789", "BOB": "key-of-bob-0123456789"}
+    limits = '[auth.keys]\nann = "env:ANN"\nbob = "env:BOB"\ncy = "env:CY"\n[limits]\nrequests_per_minute = 1\n'
+    keys = {name: f"key-of-{name.lower()}-0123456789" for name in ("ANN", "BOB", "CY")}
     with world(tmp_path_factory.mktemp("limited"), limits, **keys) as running:
         yield running
 
@@ -254,3 +256,16 @@ def test_a_request_that_is_refused_is_not_counted(w: World) -> None:
         assert time.monotonic() < deadline  # until the broken connection is noticed
     assert status == 200
     assert ask(w.port, "/v1/streams", asked, bob).status == 429
+
+
+def test_requests_that_race_for_one_key_are_one_request(w: World) -> None:
+    """All but the first join its stream, and none of them is limited."""
+    cy = {"x-api-key": "key-of-cy-0123456789", "Idempotency-Key": "raced"}
+    asked = {"prompt": w.plan(chat(["a", "b"], gap_s=0.2))}
+    first = w.post("native", asked["prompt"], cy)
+    with ThreadPoolExecutor(8) as at_once:
+        repeat = body_of("native", asked["prompt"])
+        answers = list(at_once.map(lambda _: ask(w.port, "/v1/streams", repeat, cy), range(8)))
+    whole = first.rest()
+    assert [answer.status for answer in answers] == [200] * 8
+    assert {answer.body for answer in answers} == {whole}
