@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from tests.helpers.processes import HEADWATER, environment
 
 _FIGURE = "figure"
 
@@ -28,6 +31,22 @@ def figures(request: pytest.FixtureRequest) -> Figures:
     # With the test's report, so that they come from whichever process runs it.
     noted = request.node.user_properties
     return lambda name, value: noted.append((_FIGURE, (name, value)))
+
+
+@pytest.fixture(scope="session")
+def embedded() -> str:
+    """The embedded model, fetched as a user fetches it; a matter of moments when it is there."""
+    name = "smollm2-135m"
+    pulled = subprocess.run(
+        [HEADWATER, "models", "pull", name],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert pulled.returncode == 0, pulled.stderr
+    return name
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -14,13 +14,15 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `messages` have the shape of OpenAI's Chat Completions. `options` holds every other member of
     the body as it came: sampling parameters, tools, and what only an OpenAI-compatible upstream
-    knows. `stream` is False when the caller wants the response whole.
+    knows. `stream` is False when the caller wants the response whole. `principal` is the caller;
+    no provider is sent it.
     """
 
     messages: list[Message]
     model: str | None = None
     options: dict[str, Any] = {}
     stream: bool = True
+    principal: str | None = None
 
 
 class Said(msgspec.Struct, frozen=True):

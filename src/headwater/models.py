@@ -255,7 +255,7 @@ class Models:
         if name == "local":
             # The engine that comes with us does not repeat what it goes on from.
             dialect = ChatCompletions(echoes=False)
-            forwarding = Forwarding(self._catalogue.members_of("openai"))
+            forwarding = Forwarding(self._catalogue.members_of("local"), extensible=False)
             return LocalProvider(local.Engine(EMBEDDED), dialect, self._client, forwarding)
         if name == _UPSTREAM and self._settings.server.upstream is not None:
             table = self._settings.providers.get(name, ProviderSettings())

@@ -186,7 +186,7 @@ class Runtime:
             self.rights.check_model(principal, asked.model)
         choice = await self.models.resolve(asked.model)
         self.rights.check_model(principal, choice.name)
-        asked = self.limits.capped(principal, asked)
+        asked = msgspec.structs.replace(self.limits.capped(principal, asked), principal=principal)
         return choice.source(asked), choice.name, choice.route, choice.recovery(asked, wrap)
 
     async def _recover(self, record: Record, plan: bytes) -> tuple[Recovery, OnDisconnect]:

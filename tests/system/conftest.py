@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.helpers.page import Visit
-from tests.helpers.processes import HEADWATER, environment
 from tests.helpers.servers import Server, serve
 
 CHROMIUM = "/usr/bin/chromium"
@@ -22,22 +20,6 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-@pytest.fixture(scope="session")
-def embedded() -> str:
-    """The embedded model, fetched as a user fetches it; a matter of moments when it is there."""
-    name = "smollm2-135m"
-    pulled = subprocess.run(
-        [HEADWATER, "models", "pull", name],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert pulled.returncode == 0, pulled.stderr
-    return name
 
 
 # Not of the session: while it lives there is a running event loop in this thread, which would keep

@@ -19,16 +19,27 @@ _REROUTES: Final = re.compile(
 )
 # Each makes several answers of one request, of which a stream carries one.
 _MULTIPLIES: Final = frozenset({"best_of", "n_cmpl", "num_return_sequences", "use_beam_search"})
+_NO_MORE: Final = "It takes OpenAI's members, and those for sampling in docs/providers.md."
 # Tiers that cost no more than the default one.
 _TIERS: Final = ("auto", "default", "flex", "standard_only")
 
 
 class Forwarding:
-    """The members that one provider is sent: those that are known, and those of its settings."""
+    """The members that one provider is sent: those that are known, and those of its settings.
 
-    def __init__(self, known: Collection[str], configured: Collection[str] = ()) -> None:
+    `extensible`: an operator can name more in its settings.
+    """
+
+    def __init__(
+        self,
+        known: Collection[str],
+        configured: Collection[str] = (),
+        *,
+        extensible: bool = True,
+    ) -> None:
         self._known = frozenset(known)
         self._configured = frozenset(configured)
+        self._extensible = extensible
 
     def check(self, options: Mapping[str, Any], provider: str) -> None:
         """`RequestError` for a member that `provider` is not sent; null members do not count."""
@@ -39,7 +50,7 @@ class Forwarding:
                 if name == "service_tier" and value not in _TIERS:
                     raise _refused(name, provider, f"Its values here are {', '.join(_TIERS)}.")
             elif ANY not in self._configured:
-                raise _refused(name, provider)
+                raise _refused(name, provider, "" if self._extensible else _NO_MORE)
             else:
                 _check_unknown(name, value, provider)
 

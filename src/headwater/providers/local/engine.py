@@ -21,6 +21,7 @@ from typing import Final
 
 from headwater.errors import HeadwaterError, UnavailableError, UpstreamError
 from headwater.observe.logs import without_request
+from headwater.providers.local.crashes import Crashes
 from headwater.providers.local.weights import spec_of, weights_path
 
 log = logging.getLogger(__name__)
@@ -35,9 +36,9 @@ MAX_THREADS: Final = 4
 START_S: Final = 30.0
 #: Seconds the child has to end by itself before it is killed.
 STOP_S: Final = 2.0
-#: Seconds in which a child that is dying is gone. One that breaks off for another reason costs
-#: whoever goes on from there as much.
-DOUBT_S: Final = 0.3
+#: Seconds in which a child that is dying is gone. A child that breaks off for another reason costs
+#: its caller as much.
+DOUBT_S: Final = 1.0
 #: At most this many starts in so many seconds: a child that dies at once is not started for ever.
 STARTS: Final = 5
 STARTS_S: Final = 60.0
@@ -80,11 +81,14 @@ class Engine:
     def __init__(self, name: str = "smollm2-135m", cache: Path | None = None) -> None:
         spec_of(name)
         self.name = name
+        self.crashes = Crashes()
         self._cache = cache
         self._api_key = secrets.token_urlsafe(32)
         self._start: asyncio.Task[str] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._stopped: asyncio.subprocess.Process | None = None  # by this engine
+        self._watcher: asyncio.Task[None] | None = None
         self._lines: deque[str] = deque(maxlen=50)
         self._started: deque[float] = deque(maxlen=STARTS)
         self._closed = False
@@ -103,7 +107,7 @@ class Engine:
     async def base_url(self, *, doubted: bool = False) -> str:
         """Return `http://127.0.0.1:PORT/v1`, with the child up; start it if it is not.
 
-        `doubted`: it has just broken off an answer, and may be about to be gone.
+        `doubted`: it has just broken off an answer, and its port outlives it.
 
         Callers at the same time share one start, and one of them leaving does not stop it. Raises
         UnavailableError when weights or `xllamacpp` are missing or the engine is closed, and
@@ -111,10 +115,8 @@ class Engine:
         """
         if self._closed:
             raise _closed()
-        if doubted and self._process is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DOUBT_S):
-                    await self._process.wait()
+        if doubted:
+            await self.settled()
         if self._start is None or self._is_over(self._start):
             self._start = asyncio.create_task(self._launch(), context=without_request())
             # Its callers may all have left by the time it fails.
@@ -128,6 +130,11 @@ class Engine:
                 # It was the engine that was closed, not the caller that was cancelled.
                 raise _closed() from None
             raise
+
+    async def settled(self) -> None:
+        """Wait for the end of a child that may be dying, and for what `crashes` makes of it."""
+        if self._watcher is not None:
+            await asyncio.wait([self._watcher], timeout=DOUBT_S)
 
     async def aclose(self) -> None:
         """Stop the child, at once if it does not end by itself; the engine starts no other."""
@@ -200,6 +207,7 @@ class Engine:
         stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
         assert stdin is not None and stdout is not None and stderr is not None  # noqa: S101, PT018
         self._reader = asyncio.create_task(self._drain(stderr))
+        self._watcher = asyncio.create_task(self._watch(process))
         with contextlib.suppress(ConnectionError):
             stdin.write(json.dumps(settings).encode() + b"\n")
             await stdin.drain()
@@ -208,6 +216,11 @@ class Engine:
             await self._explain(process)
             raise UpstreamError("upstream_error", "the embedded model did not start")
         return f"{url}/v1"
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        if process is not self._stopped:
+            self.crashes.crashed()
 
     async def _drain(self, stderr: asyncio.StreamReader) -> None:
         """Keep the child's last lines: its pipe must not fill, and its end be explained."""
@@ -236,6 +249,8 @@ class Engine:
         process, self._process = self._process, None
         if process is None:
             return
+        if process.returncode is None:
+            self._stopped = process
         if process.stdin is not None:
             process.stdin.close()
         try:
