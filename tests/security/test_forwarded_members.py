@@ -155,5 +155,5 @@ def test_every_list_of_the_catalogue_is_in_order() -> None:
         )
     assert (
         json.dumps(sorted(load().members))
-        == '["anthropic", "every", "ollama", "openai", "responses"]'
+        == '["anthropic", "every", "local", "ollama", "openai", "responses"]'
     )
