@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Mount, Route, Router
+from starlette.routing import Match, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,6 +25,13 @@ from headwater.observe import logs, observer_of_process
 from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.guards import check_host, check_site
+from headwater.server.openapi import OPERATION, Document
+from headwater.server.operations import (
+    Described,
+    DescribedFolder,
+    DescribedRoute,
+    file,
+)
 from headwater.server.routes import GENERATING, Routes
 from headwater.server.signing import SignIn
 from headwater.settings import Settings
@@ -33,7 +40,10 @@ from headwater.wires.base import Wire
 log = logging.getLogger("headwater.server")
 
 #: Paths that are open to everybody, pages of other sites included: they hold no data of anyone.
-OPEN: Final = ("/", *(f"/{name}" for name in SCRIPTS), "/assets", "/healthz", "/readyz")
+OPEN: Final = (
+    *("/", "/assets", "/healthz", "/readyz", "/openapi.json"),
+    *(f"/{name}" for name in SCRIPTS),
+)
 
 # The page loads nothing from elsewhere and runs nothing inline, whatever a model writes into it.
 _CSP: Final = (
@@ -56,8 +66,7 @@ _ALLOWED: Final = ["Last-Event-ID", "Idempotency-Key", "Headwater-On-Disconnect"
 def create_app(settings: Settings, runtime: Callable[[], Runtime], auth: Authenticator) -> ASGIApp:
     """The application, for whomever `auth` lets call."""
     plugins.check()
-    sign_in = SignIn(auth)
-    routes = [*Routes(settings, runtime, auth).routes(), *sign_in.routes(), *_page(sign_in)]
+    routes = described_routes(settings, runtime, auth)
     app: ASGIApp = App(Router(routes, redirect_slashes=False), settings, guarded=auth.guarded)
     if settings.server.cors_origins:
         app = _Cors(
@@ -68,6 +77,17 @@ def create_app(settings: Settings, runtime: Callable[[], Runtime], auth: Authent
             expose_headers=_EXPOSED,
         )
     return app
+
+
+def described_routes(
+    settings: Settings, runtime: Callable[[], Runtime], auth: Authenticator
+) -> list[Described]:
+    """Every route of the application, `/openapi.json` included."""
+    sign_in = SignIn(auth)
+    routes: list[Described] = []
+    routes += [*Routes(settings, runtime, auth).routes(), *sign_in.routes(), *_page(sign_in)]
+    routes.append(DescribedRoute("GET", "/openapi.json", Document(routes).serve, OPERATION))
+    return routes
 
 
 class _Cors(CORSMiddleware):
@@ -132,7 +152,7 @@ class App:
         except Exception as error:
             if started:
                 raise
-            response = _failure(request, path, error, request_id)
+            response = self._failure(request, path, error)
             await response(scope, receive, send_with_id)
 
     def _guard(self, request: Request, path: str) -> None:
@@ -140,6 +160,35 @@ class App:
             check_host(request, self._settings.server)
         if path not in OPEN and not path.startswith("/assets/"):
             check_site(request, self._settings.server, guarded=self._guarded)
+
+    def _failure(self, request: Request, path: str, error: Exception) -> Response:
+        """What is answered in place of what was asked for."""
+        request_id: str = request.scope[REQUEST_ID]
+        if isinstance(error, HTTPException):
+            return self._refusal(request, path, error, request_id)
+        if not isinstance(error, HeadwaterError):
+            log.error("request %s failed", request_id, exc_info=error)
+            error = HeadwaterError("internal", "Something went wrong here; it is in the log.")
+        return error_response(_wire_of(path), error, request_id)
+
+    def _refusal(
+        self, request: Request, path: str, refused: HTTPException, request_id: str
+    ) -> Response:
+        """What Starlette's routes refuse, told as every error is: no such file, no such method."""
+        if refused.status_code == 404:
+            return error_response(_wire_of(path), _nothing_at(path), request_id)
+        error = RequestError(f"{request.method} is not for {path[:200]!r}.")
+        response = error_response(_wire_of(path), error, request_id)
+        response.status_code = refused.status_code
+        if refused.status_code == 405:
+            response.headers["Allow"] = self._allowed(request.method, path)
+        return response
+
+    def _allowed(self, method: str, path: str) -> str:
+        """The methods of all routes at this path: Starlette's `Allow` has those of the first alone."""
+        scope = {"type": "http", "method": method, "path": path}
+        found = (r for r in self._router.routes if r.matches(scope)[0] is not Match.NONE)
+        return ", ".join(sorted({name for r in found for name in getattr(r, "methods", ())}))
 
 
 def _path(scope: Scope) -> str:
@@ -154,28 +203,6 @@ def _wire_of(path: str) -> Wire:
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else make_request_id()
-
-
-def _failure(request: Request, path: str, error: Exception, request_id: str) -> Response:
-    """What is answered in place of what was asked for."""
-    if isinstance(error, HTTPException):
-        return _refusal(request, path, error, request_id)
-    if not isinstance(error, HeadwaterError):
-        log.error("request %s failed", request_id, exc_info=error)
-        error = HeadwaterError("internal", "Something went wrong here; it is in the log.")
-    return error_response(_wire_of(path), error, request_id)
-
-
-def _refusal(request: Request, path: str, refused: HTTPException, request_id: str) -> Response:
-    """What Starlette's routes refuse, told as every error is: no such file, no such method."""
-    if refused.status_code == 404:
-        error = _nothing_at(path)
-    else:
-        error = RequestError(f"{request.method} is not for {path[:200]!r}.")
-    response = error_response(_wire_of(path), error, request_id)
-    response.status_code = refused.status_code
-    response.headers.update(refused.headers or {})
-    return response
 
 
 def _nothing_at(path: str) -> RequestError:
@@ -194,15 +221,20 @@ async def _no_lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-def _page(sign_in: SignIn) -> list[Route | Mount]:
-    def file(name: str) -> Callable[[Request], Response]:
+def _page(sign_in: SignIn) -> list[Described]:
+    def serving(name: str) -> Callable[[Request], Response]:
         def serve(request: Request) -> Response:
             return FileResponse(PLAYGROUND / name, headers=_PAGE_HEADERS)
 
         return serve
 
+    page = file("page", "text/html")._replace(parameters=("query.token",))
+    assets = StaticFiles(directory=PLAYGROUND / "assets", check_dir=False)
     return [
-        Route("/", sign_in.at(file("index.html")), methods=["GET"]),
-        *(Route(f"/{name}", file(name), methods=["GET"]) for name in SCRIPTS),
-        Mount("/assets", StaticFiles(directory=PLAYGROUND / "assets", check_dir=False)),
+        DescribedRoute("GET", "/", sign_in.at(serving("index.html")), page),
+        *(
+            DescribedRoute("GET", f"/{name}", serving(name), file(name, "text/javascript"))
+            for name in SCRIPTS
+        ),
+        DescribedFolder("/assets", assets, file("asset", "*/*")),
     ]

@@ -7,10 +7,10 @@ label; the newest is the chat's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from headwater.adapters.bodies import chat_label
 from headwater.adapters.reading import reading_of
@@ -19,8 +19,18 @@ from headwater.errors import HeadwaterError, RequestError
 from headwater.position import START, Position
 from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
+from headwater.server.operations import NO_CONTENT, SSE, STOPPING, DescribedRoute, Operation
 from headwater.stores.base import Record, Tail
 from headwater.streams.finding import check_position
+
+_READ: Final = Operation(
+    "read_chat",
+    "What runs in a chat, from its beginning; after a position, its newest stream",
+    {200: {SSE: "Frame"}, **NO_CONTENT},
+    ("invalid_request", "position_lost"),
+    ("header.Last-Event-ID",),
+)
+_STOP: Final = Operation("stop_chat", "Stop what runs in a chat", NO_CONTENT, STOPPING)
 
 
 class Chats:
@@ -30,11 +40,11 @@ class Chats:
         self._runtime = runtime
         self._auth = auth
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[DescribedRoute]:
         """What Starlette routes."""
         return [
-            Route("/api/chat/{chat:path}/stream", self.read, methods=["GET"]),
-            Route("/api/chat/{chat:path}/stream", self.stop, methods=["DELETE"]),
+            DescribedRoute("GET", "/api/chat/{chat:path}/stream", self.read, _READ),
+            DescribedRoute("DELETE", "/api/chat/{chat:path}/stream", self.stop, _STOP),
         ]
 
     async def read(self, request: Request) -> Response:

@@ -15,7 +15,6 @@ import msgspec
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from headwater.adapters.asgi import disconnected
@@ -24,6 +23,7 @@ from headwater.errors import RequestError, UnavailableError
 from headwater.runtime import Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.body import read_body
+from headwater.server.operations import SSE, DescribedRoute, Operation
 from headwater.settings import Settings
 from headwater.sse import encode
 
@@ -104,6 +104,21 @@ class Plan(msgspec.Struct, frozen=True):
         return plan
 
 
+_GET: Final = Operation(
+    "probe",
+    "Ticks that say when they were sent",
+    {200: {SSE: "Frame"}},
+    ("invalid_request", "overloaded"),
+    tuple(f"query.{name}" for name in Plan.__struct_fields__),
+)
+_POST: Final = _GET._replace(
+    name="probe_body",
+    summary="The same; a body of any kind is counted",
+    errors=(*_GET.errors, "too_large"),
+    body={"application/octet-stream": ""},
+)
+
+
 class Probe:
     """The endpoint. GET; POST with a body of any kind, which is counted and forgotten."""
 
@@ -115,9 +130,12 @@ class Probe:
         self._auth = auth
         self._running = 0
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[DescribedRoute]:
         """What Starlette routes."""
-        return [Route("/probe", self, methods=["GET", "POST"])]
+        return [
+            DescribedRoute("GET", "/probe", self, _GET),
+            DescribedRoute("POST", "/probe", self, _POST),
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)

@@ -10,13 +10,21 @@ from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Scope
 
 from headwater.adapters.response import StreamResponse, json_response
 from headwater.errors import HeadwaterError, RequestError
 from headwater.runtime import Runtime
 from headwater.server.auth import Authenticator
+from headwater.server.operations import (
+    JSON,
+    NO_CONTENT,
+    READING,
+    SSE,
+    STOPPING,
+    DescribedRoute,
+    Operation,
+)
 from headwater.snapshot import Snapshot
 from headwater.stores.base import Record, Tail
 from headwater.streams import Opened
@@ -24,6 +32,17 @@ from headwater.streams.claims import reopened
 from headwater.wires.openai_responses import WIRE
 
 _PREFIX: Final = "resp_"
+
+_READ: Final = Operation(
+    "read_response",
+    "A response as it is now, or its events",
+    {200: {SSE: "Frame", JSON: "Response"}, **NO_CONTENT},
+    READING,
+    ("query.stream", "query.starting_after"),
+)
+_CANCEL: Final = Operation(
+    "cancel_response", "Stop a response", {200: {JSON: "Response"}}, STOPPING
+)
 
 
 class Responses:
@@ -33,11 +52,11 @@ class Responses:
         self._runtime = runtime
         self._auth = auth
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[DescribedRoute]:
         """What Starlette routes."""
         return [
-            Route("/v1/responses/{response}", self.read, methods=["GET"]),
-            Route("/v1/responses/{response}/cancel", self.cancel, methods=["POST"]),
+            DescribedRoute("GET", "/v1/responses/{response}", self.read, _READ),
+            DescribedRoute("POST", "/v1/responses/{response}/cancel", self.cancel, _CANCEL),
         ]
 
     async def read(self, request: Request) -> Response:

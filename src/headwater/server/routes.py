@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from headwater.adapters.bodies import asked_by
@@ -17,12 +16,22 @@ from headwater.adapters.heads import stream_headers
 from headwater.adapters.reading import find, prefers_json
 from headwater.adapters.response import StreamResponse, json_response, reading_response
 from headwater.errors import RequestError
-from headwater.observe import metrics_page
 from headwater.position import Position
 from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.body import JsonBounds, json_object, read_body
 from headwater.server.chats import Chats
+from headwater.server.operating import Operating
+from headwater.server.operations import (
+    JSON,
+    NO_CONTENT,
+    READING,
+    SSE,
+    STOPPING,
+    DescribedRoute,
+    Operation,
+    begins,
+)
 from headwater.server.probe import Probe
 from headwater.server.repeats import nothing_to_resume, resumed
 from headwater.server.responses import Responses
@@ -46,6 +55,22 @@ GENERATING: Final = (
     ("/v1/messages", WIRES["anthropic"]),
     ("/api/chat", WIRES["ui"]),
     ("/agui", WIRES["agui"]),
+)
+
+_LIST: Final = Operation(
+    "list_streams", "The caller's streams, newest first", {200: {JSON: "Streams"}}
+)
+_READ: Final = Operation(
+    "read_stream",
+    "All of a stream, or what follows a position, then live to its end; or its state",
+    {200: {SSE: "Frame", JSON: "State"}, **NO_CONTENT},
+    READING,
+    ("header.Last-Event-ID", "query.after", "query.wire"),
+    shapes=("Error", "MessagesError"),
+)
+_STOP: Final = Operation("stop_stream", "Stop a stream", NO_CONTENT, STOPPING)
+_MODELS: Final = Operation(
+    "list_models", "The models that the key may ask for", {200: {JSON: "Models"}}
 )
 
 
@@ -72,20 +97,21 @@ class Routes:
         self._runtime = runtime
         self._auth = auth
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[DescribedRoute]:
         """What Starlette routes."""
         return [
-            *(Route(path, Generating(self, wire), methods=["POST"]) for path, wire in GENERATING),
+            *(
+                DescribedRoute("POST", path, Generating(self, wire), begins(wire))
+                for path, wire in GENERATING
+            ),
             *Responses(self._runtime, self._auth).routes(),
             *Chats(self._runtime, self._auth).routes(),
             *Probe(self._settings, self._runtime, self._auth).routes(),
-            Route("/v1/streams", self.list_streams, methods=["GET"]),
-            Route("/v1/streams/{stream}", self.read, methods=["GET"]),
-            Route("/v1/streams/{stream}", self.stop, methods=["DELETE"]),
-            Route("/v1/models", self.list_models, methods=["GET"]),
-            Route("/healthz", self.alive, methods=["GET"]),
-            Route("/readyz", self.ready, methods=["GET"]),
-            Route("/metrics", self.metrics, methods=["GET"]),
+            *Operating(self._runtime, self._auth).routes(),
+            DescribedRoute("GET", "/v1/streams", self.list_streams, _LIST),
+            DescribedRoute("GET", "/v1/streams/{stream}", self.read, _READ),
+            DescribedRoute("DELETE", "/v1/streams/{stream}", self.stop, _STOP),
+            DescribedRoute("GET", "/v1/models", self.list_models, _MODELS),
         ]
 
     async def admit(self, request: Request) -> Admitted:
@@ -210,21 +236,6 @@ class Routes:
         if default is not None and not rights.may_ask(principal, default):
             default = None
         return json_response({"object": "list", "data": data, "default": default})
-
-    async def alive(self, request: Request) -> Response:
-        """`GET /healthz`."""
-        return json_response({"status": "ok"})
-
-    async def ready(self, request: Request) -> Response:
-        """`GET /readyz`: a stream could begin now. Asks the store, no provider and no model."""
-        await self._runtime().hub.ready()
-        return json_response({"status": "ready"})
-
-    async def metrics(self, request: Request) -> Response:
-        """`GET /metrics`: for Prometheus."""
-        await self._auth.check_admin(request)
-        page, content_type = metrics_page()
-        return Response(page, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
 
 async def _resume(

@@ -8,16 +8,32 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
 
 from headwater.errors import RequestError
 from headwater.server.auth import Authenticator
 from headwater.server.body import JsonBounds, json_object, read_body
+from headwater.server.operations import JSON, NO_CONTENT, DescribedRoute, Operation
 from headwater.server.sessions import LASTS_S
 from headwater.wires.requests import optional
 
 # A key is a line of text.
 _MAX_BYTES: Final = 8 * 1024
+
+_BEGIN: Final = Operation(
+    "begin_session",
+    "A key for a cookie",
+    NO_CONTENT,
+    ("invalid_request", "unauthorized", "too_large", "rate_limited", "store_unavailable"),
+    body={JSON: "SessionRequest"},
+    is_open=True,
+)
+_END: Final = Operation(
+    "end_session",
+    "End the session, for every copy of its cookie",
+    NO_CONTENT,
+    ("store_unavailable",),
+    is_open=True,
+)
 
 
 class SignIn:
@@ -26,11 +42,11 @@ class SignIn:
     def __init__(self, auth: Authenticator) -> None:
         self._auth = auth
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[DescribedRoute]:
         """What Starlette routes."""
         return [
-            Route("/v1/session", self.begin, methods=["POST"]),
-            Route("/v1/session", self.end, methods=["DELETE"]),
+            DescribedRoute("POST", "/v1/session", self.begin, _BEGIN),
+            DescribedRoute("DELETE", "/v1/session", self.end, _END),
         ]
 
     async def begin(self, request: Request) -> Response:
