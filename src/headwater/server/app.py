@@ -185,7 +185,7 @@ class App:
         return response
 
     def _allowed(self, method: str, path: str) -> str:
-        """The methods of all routes at this path: Starlette's `Allow` has those of the first alone."""
+        """The methods of all routes at this path; Starlette names those of the first alone."""
         scope = {"type": "http", "method": method, "path": path}
         found = (r for r in self._router.routes if r.matches(scope)[0] is not Match.NONE)
         return ", ".join(sorted({name for r in found for name in getattr(r, "methods", ())}))
