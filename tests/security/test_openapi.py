@@ -46,8 +46,9 @@ POSITIONS: Final = ["0-0", "1-1", "1-3", "1-4", "2-1"]
 
 
 def upstream() -> FaultyUpstream:
-    """One that streams, refuses and says nothing, in turn."""
-    posts = itertools.cycle([chat(["a", "b"]), reply(400, {"error": {"message": "no"}}), chat([])])
+    """One that streams, refuses the request and refuses the key, in turn: it is never retried."""
+    refusals = [reply(status, {"error": {"message": "no"}}) for status in (400, 401)]
+    posts = itertools.cycle([chat(["a", "b"]), *refusals])
 
     def answer(asked: Request) -> Answer:
         if asked.method == "GET":
