@@ -6,6 +6,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from headwater.testing import Answer, FaultyUpstream, Request, chat, reply
 from tests.conftest import Figures
 from tests.helpers.described import DOCUMENT, ROUTES, validator
 from tests.server.serving import Served, ask, data_of, frames, serving
-from tests.server.wires import EVERY_WIRE, PATHS, body_of
+from tests.server.wires import EVERY_WIRE, PATHS, WAITING, body_of
 
 CHECKS: Final[list[Any]] = [
     checks.status_code_conformance,
@@ -42,6 +43,8 @@ MODELS: Final = [
         "tape/story?x",
     ),
 ]
+#: The prompt that the upstream takes its time to refuse.
+LATE: Final = "refuse this late"
 POSITIONS: Final = ["0-0", "1-1", "1-3", "1-4", "2-1"]
 
 
@@ -49,11 +52,12 @@ def upstream() -> FaultyUpstream:
     """One that streams, refuses the request and refuses the key, in turn: it is never retried."""
     refusals = [reply(status, {"error": {"message": "no"}}) for status in (400, 401)]
     posts = itertools.cycle([chat(["a", "b"]), *refusals])
+    late = Answer([2.0, b"{}"], 401, framing="length")
 
     def answer(asked: Request) -> Answer:
         if asked.method == "GET":
             return reply(200, {"data": [{"id": "test-model"}]})
-        return next(posts)
+        return late if LATE.encode() in asked.body else next(posts)
 
     return FaultyUpstream(answer)
 
@@ -72,9 +76,9 @@ class Target:
         self.session = requests.Session()
         self.statuses: Counter[int] = Counter()
         self.streams = [
-            ask(served.port, PATHS[wire], asking(wire, model)).headers["headwater-stream"]
+            ask(served.port, PATHS[wire], asking(wire, f"tape/{model}")).headers["headwater-stream"]
             for wire in EVERY_WIRE
-            for model in ("tape/story?speed=1000&cut=9", "tape/tools?speed=1000")
+            for model in ("story?speed=1000&cut=9", "tools?speed=1000")
         ]
 
     def aim(self, case: Case[Any], draw: st.DataObject) -> None:
@@ -147,6 +151,10 @@ def conform(target: Target, label: str, examples: int, figures: Figures) -> None
     figures(label, ", ".join(f"{status}: {n}" for status, n in sorted(target.statuses.items())))
 
 
+def test_it_is_an_openapi_document() -> None:
+    SCHEMA.validate()
+
+
 @every_operation
 def test_a_sample(target: Target, label: str, figures: Figures) -> None:
     conform(target, label, 8, figures)
@@ -163,6 +171,20 @@ def described(path: str, method: str = "get") -> str:
     """The schema of the JSON that this operation answers."""
     by_type: Any = DOCUMENT["paths"][path][method]["responses"]["200"]["content"]
     return str(by_type["application/json"]["schema"]["$ref"]).rpartition("/")[2]
+
+
+def test_the_failure_of_a_stream_is_described_as_each_wire_says_it(target: Target) -> None:
+    """Its readers come before it fails: those whose wire waits for the first event get a status."""
+    target.statuses.clear()
+    operation = SCHEMA.find_operation_by_label("GET /v1/streams/{stream}")
+    assert operation is not None
+    body = asking("native", "test-model") | {"messages": [{"role": "user", "content": LATE}]}
+    with requests.post(f"{target.url}{PATHS['native']}", json=body, stream=True) as begun:
+        path = {"stream": begun.headers["Headwater-Stream"]}
+        cases = [operation.Case(path_parameters=path, query={"wire": wire}) for wire in EVERY_WIRE]
+        with ThreadPoolExecutor(len(cases)) as threads:
+            list(threads.map(target.send, cases))
+    assert target.statuses == {502: len(WAITING), 200: len(EVERY_WIRE) - len(WAITING)}
 
 
 @pytest.mark.parametrize("model", ["tape/story", "tape/tools", "tape/reasoning"])
