@@ -83,7 +83,7 @@ def test_a_repeated_post_goes_on(w: World, wire: str) -> None:
     again = w.post(wire, "tokens", {**ANN, "Last-Event-ID": known}, **member)
     assert again.stream == first.stream
     assert uncut.endswith(again.rest())
-    other = w.post(wire, "tokens", {**ANN, "Last-Event-ID": known}, metadata={"other": 1})
+    other = w.post(wire, "tokens", {**ANN, "Last-Event-ID": known}, metadata={"other": "1"})
     assert b"Last-Event-ID" in other.rest()
     assert "headwater-stream" not in other.head.headers
 
