@@ -221,8 +221,8 @@ def test_a_response_of_another_is_not_there(w: World) -> None:
 
 def test_a_chat_is_found_while_it_runs(w: World) -> None:
     assert ask(w.port, "/api/chat/new/stream", headers=ANN).status == 204
-    w.post("ui", "tokens", id="a chat/ü").rest()
-    path = "/api/chat/a%20chat%2F%C3%BC/stream"
+    w.post("ui", "tokens", id="a chat/\nü").rest()
+    path = "/api/chat/a%20chat%2F%0A%C3%BC/stream"
     assert ask(w.port, path, headers=ANN).status == 204, "nothing is active"
     assert ask(w.port, path, headers={**ANN, "Last-Event-ID": ""}).status == 204
     whole = ask(w.port, path, headers={**ANN, "Last-Event-ID": "0-0"}).body
@@ -233,7 +233,7 @@ def test_a_chat_is_found_while_it_runs(w: World) -> None:
         assert position not in ids(rest.body)
     assert rest.status == 204, "there is no more"
     assert ask(w.port, path, headers={**ANN, "Last-Event-ID": "1-999"}).status == 409
-    reader = w.post("ui", "stall", id="a chat/ü")
+    reader = w.post("ui", "stall", id="a chat/\nü")
     again = w.get(path)
     assert again.head.headers["x-vercel-ai-ui-message-stream"] == "v1"
     assert again.stream == reader.stream

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -33,6 +34,16 @@ _READ: Final = Operation(
 _STOP: Final = Operation("stop_chat", "Stop what runs in a chat", NO_CONTENT, STOPPING)
 
 
+class _AnyText(PathConvertor):
+    """Any text: Starlette's `path` takes no line feed, which an id may have."""
+
+    regex = r"[\s\S]*"
+
+
+# Starlette has one registry for the whole process, the host's own routes included.
+register_url_convertor("headwater_chat", _AnyText())
+
+
 class Chats:
     """Reads and stops what `POST /api/chat` began."""
 
@@ -43,8 +54,8 @@ class Chats:
     def routes(self) -> list[DescribedRoute]:
         """What Starlette routes."""
         return [
-            DescribedRoute("GET", "/api/chat/{chat:path}/stream", self.read, _READ),
-            DescribedRoute("DELETE", "/api/chat/{chat:path}/stream", self.stop, _STOP),
+            DescribedRoute("GET", "/api/chat/{chat:headwater_chat}/stream", self.read, _READ),
+            DescribedRoute("DELETE", "/api/chat/{chat:headwater_chat}/stream", self.stop, _STOP),
         ]
 
     async def read(self, request: Request) -> Response:
