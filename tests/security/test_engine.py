@@ -95,10 +95,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a grammar as JSON": ({"json_schema": {"type": "string"}}, "json_schema"),
     "vLLM's grammar": ({"guided_grammar": "root ::= x"}, "guided_grammar"),
     "vLLM's schema": ({"structured_outputs": {"json": {}}}, "structured_outputs"),
-    "a penalty on 2**31 tokens": ({"repeat_last_n": 2**31 - 1}, "repeat_last_n"),  # 8 GB
-    "DRY on 2**31 tokens": ({"dry_penalty_last_n": 2**31 - 1}, "dry_penalty_last_n"),  # 7 GB
-    "3,000 breakers": ({"dry_sequence_breakers": ["ab"] * 3000}, "dry_sequence_breakers"),  # held
-    "a repeated pattern": (form({"pattern": "^((a{0,99}){0,99}){0,99}$"}), f"{SCHEMA}.pattern"),
+    "a penalty on 2**31 tokens": (  # 8 GB, and held it
+        {"repeat_penalty": 1.5, "repeat_last_n": 2**31 - 1},
+        "repeat_last_n",
+    ),
+    "DRY on 2**31 tokens": (  # 7 GB, and held it
+        {"dry_penalty_last_n": 2**31 - 1, "dry_multiplier": 1},
+        "dry_",
+    ),
+    "3,000 breakers": (  # held it
+        {"dry_sequence_breakers": [chr(97 + n % 26) * 9 for n in range(3000)], "dry_multiplier": 1},
+        "dry_",
+    ),
+    "a repeated pattern": (  # held it
+        form({"type": "string", "pattern": "^((((a{0,100}){0,100}){0,100}){0,100})$"}),
+        f"{SCHEMA}.pattern",
+    ),
     "20,000 values": (form({"enum": [f"v{n}" for n in range(20_000)]}), SCHEMA),  # held for 11 s
     "2**30 readings": (form(chain(15, 4)), SCHEMA),
     "a recursive schema": (
