@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -129,3 +131,61 @@ def test_requests_that_wait_cost_no_more_than_their_bytes(server: Served) -> Non
                 sock.sendall(requests)
         assert ask(server.port, "/healthz").status == 200
         assert resident(server.process.pid) - before < 60 * MIB
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+SIGN_IN = b"POST /v1/session HTTP/1.1\r\nHost: localhost\r\n" + OFFER
+SECOND = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+def statuses(port: int, *pieces: bytes) -> list[int]:
+    """The statuses of all answers on one connection, until the server closes it."""
+    with socket.create_connection(("127.0.0.1", port), BOUND_S) as sock:
+        sock.settimeout(BOUND_S)
+        for piece in pieces:
+            sock.sendall(piece)
+            if len(pieces) > 1:
+                time.sleep(0.02)  # a read of its own
+        got = b"".join(iter(lambda: sock.recv(65536), b""))
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", got)]
+
+
+#: A body that would be a request, were it taken for one: for each way to frame it.
+SMUGGLED = (
+    b'{"key": "x"}' + b" " * 9000 + b"\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40, 100, 200, 8192, 8300])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_an_offered_upgrade_is_ignored_and_the_body_is_the_body(
+    server: Served, framing: str, cut: int
+) -> None:
+    """Nothing of a body is ever read as a request, wherever a read ends."""
+    if framing == "length":
+        sent = b"%bContent-Length: %d\r\n\r\n%b" % (SIGN_IN, len(SMUGGLED), SMUGGLED)
+    else:
+        chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)
+        sent = SIGN_IN + b"Transfer-Encoding: chunked\r\n\r\n" + chunks
+    pieces = [piece for piece in (sent[:cut], sent[cut:] + SECOND) if piece]
+    # One answer for each of the two requests: the body is longer than a sign-in's may be.
+    assert statuses(server.port, *pieces) == [413, 200]
+
+
+def test_an_upgrade_without_a_body_is_answered(server: Served) -> None:
+    get = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + OFFER + b"\r\n"
+    assert statuses(server.port, get * 3 + SECOND) == [200] * 4
+    websocket = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert statuses(server.port, websocket + SECOND) == [200, 200]
+
+
+def test_a_tunnel_is_refused(server: Served) -> None:
+    connect = b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\n"
+    assert statuses(server.port, connect + SECOND) == [400]
+
+
+def test_an_offered_upgrade_does_not_get_round_the_bounds(server: Served) -> None:
+    head = SIGN_IN + b"Content-Length: 100000\r\n" + b"X: aaaaaaaaaaaa\r\n" * 6000
+    assert statuses(server.port, head + b"\r\n") == [431]
+    two = SIGN_IN + b"Host: other\r\nContent-Length: 2\r\n\r\n{}"
+    assert statuses(server.port, two) == [400]

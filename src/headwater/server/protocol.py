@@ -13,6 +13,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, cast
 
+import httptools
 import msgspec
 from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -29,6 +30,9 @@ _MAX_HEAD: Final = 64 * 1024
 _TOO_LONG: Final = (431, "The request's head, or what surrounds its body, is longer than 64 KiB.")
 # RFC 9112, 3.2. Two names would let a proxy check one and the guards the other.
 _HOST: Final = (400, "The request must have exactly one Host header.")
+_NO_TUNNEL: Final = (400, "CONNECT is not supported here.")
+# Headers by which a client offers another protocol, and their names in Connection.
+_OFFERS: Final = frozenset({b"upgrade", b"http2-settings"})
 # A request has this long to come, and a body must bring so much in each such time: slower than any
 # phone, and far above what holds a connection for as little as possible.
 _ARRIVES_S: Final = 20.0
@@ -75,9 +79,37 @@ class StreamProtocol(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         self._piece = len(data)
         self._barren += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
         if self._barren > _MAX_HEAD and not self.transport.is_closing():
             self._refuse(*_TOO_LONG)
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read a request that offers another protocol as the HTTP/1.1 request that it is.
+
+        RFC 9110, 7.8 lets a server ignore Upgrade. The parser cannot: it ends the message at its
+        head and takes the body for another message. So the head is parsed again, without the offer.
+        """
+        method = self.parser.get_method()
+        if self.transport.is_closing() or method == b"CONNECT":
+            self._refuse(*_NO_TUNNEL)
+            return
+        version = self.parser.get_http_version().encode()
+        head = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                kept = [each for each in value.split(b",") if each.strip().lower() not in _OFFERS]
+                value = b",".join(kept)
+            if name not in _OFFERS:
+                head.append(b"%b: %b" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self._parse(b"\r\n".join([*head, b"", b""]) + rest)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(*(self._refusal or (400, msg)))
@@ -98,6 +130,8 @@ class StreamProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # it comes again, without the offer
         self._barren = 0
         self._in_head = True
         super().on_message_complete()
@@ -106,6 +140,8 @@ class StreamProtocol(HttpToolsProtocol):
             self._arriving = None
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > _MAX_HEAD:
             self._stop(_TOO_LONG)
