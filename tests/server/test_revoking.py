@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
 from headwater.testing import STALL, Answer, chat, chunk
+from tests.faults.watching import post_bytes
+from tests.helpers.arrivals import Response
 from tests.helpers.servers import wait_for
 from tests.server.serving import Reader, ask
 from tests.server.wires import body_of, outcome
@@ -109,3 +112,18 @@ def started(supervisor: int, dead: int) -> bool:
     statuses = [Path(f"/proc/{pid}/status").read_text() for pid in workers]
     masks = [re.search(r"^SigCgt:\s+(\w+)$", text, re.M) for text in statuses]
     return len(workers) == 2 and all(mask and int(mask[1], 16) & 1 for mask in masks)
+
+
+def test_a_request_whose_body_comes_after_the_revocation_begins_nothing(tmp_path: Path) -> None:
+    with world(tmp_path, BOTH, **KEYS) as w:
+        prompt = w.plan(chat(["hi"]))
+        request = post_bytes("/v1/streams", body_of("native", prompt), ANN)
+        with socket.create_connection(("127.0.0.1", w.port), BOUND_S) as sock:
+            sock.sendall(request[:-1])
+            wait_for(lambda: status(w, ANN) == 200, BOUND_S, "the head is read")
+            (tmp_path / "headwater.toml").write_text(CONFIGS["gone"])
+            w.served.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: status(w, ANN) == 401, BOUND_S, "the key is revoked")
+            sock.sendall(request[-1:])
+            assert Response(sock).head.status == 401
+        assert not [post for post in w.upstream.posts if prompt.encode() in post.body]

@@ -58,6 +58,8 @@ class Authenticator:
         self._sessions = sessions
         self._proxies = proxies
         self._guesses = Guesses()
+        #: How often the keys were read again: a caller that was admitted before may be none now.
+        self.renewals = 0
         #: Whether the place of a caller, not a credential, protects a served process.
         self.guarded = served and not self._keys and owner is None
         #: What callers send that are not the server's own user; None where there is another way.
@@ -91,8 +93,16 @@ class Authenticator:
         return None
 
     async def check_admin(self, request: Request) -> None:
-        """Refuse a caller who may not read what is of all callers: where keys are, `admin` may."""
+        """Refuse a caller who may not read what is of all callers.
+
+        Where keys are, those with `admin` may; without keys, callers of a served process.
+        """
         principal = await self.principal(request, generates=False)
+        if not self._keys and not self._served:
+            raise RequestError(
+                "Mounted in an app, this wants a key with admin = true in [auth.keys].",
+                code="forbidden",
+            )
         if self._keys and not self._keys.is_admin(principal or ""):
             raise RequestError(
                 f"This key may not read it: set admin = true in [auth.keys.{principal}].",
@@ -106,16 +116,17 @@ class Authenticator:
         """
         if not settings.keys:
             raise ConfigurationError("[auth.keys] is empty: the last key goes with a restart")
+        self.renewals += 1
         before, self._keys = self._keys, Keys(settings.keys, self._environ)
         return before.gone(self._keys)
 
     async def sign_in(self, request: Request, key: bytes) -> str | None:
         """The session cookie for a key; None where the caller needs none, else `RequestError`."""
+        if not self._keys or (self.token is not None and _is_own_user(request)):
+            return None  # a browser would send its cookie to every port of this machine
         name = self._keys.name_of(key)
         if name is not None:
             return await self._sessions.begin(name, self._keys)
-        if not self._keys or (self.token is not None and _is_own_user(request)):
-            return None
         await self._guesses.wrong(self._proxies.address(request))
         raise _unauthorized("There is no such key.")
 

@@ -8,6 +8,7 @@ and what is decoded at last is cheap to decode.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from itertools import accumulate
 from typing import Any, Final
 
@@ -105,22 +106,33 @@ async def read_body(request: Request, max_bytes: int, bounds: JsonBounds | None 
 
     `RequestError` when it is larger than `max_bytes`, exceeds the bounds, or breaks off.
     """
+    body = bytearray()
+    async for piece in _pieces(request, max_bytes):
+        if bounds is not None:
+            bounds.feed(piece)
+        body += piece
+    return bytes(body)
+
+
+async def count_body(request: Request, max_bytes: int) -> int:
+    """The length of the body of `request`, of which nothing is kept; raises as `read_body`."""
+    return sum([len(piece) async for piece in _pieces(request, max_bytes)])
+
+
+async def _pieces(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     if int(request.headers.get("content-length", "0") or 0) > max_bytes:
         raise _too_large(max_bytes)
-    body = bytearray()
-    more = True
+    size, more = 0, True
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise RequestError("The request broke off.")
-        piece = message.get("body", b"")
-        if len(body) + len(piece) > max_bytes:
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if size > max_bytes:
             raise _too_large(max_bytes)
-        if bounds is not None:
-            bounds.feed(piece)
-        body += piece
+        yield piece
         more = message.get("more_body", False)
-    return bytes(body)
 
 
 def json_object(body: bytes) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from headwater.adapters.response import REQUEST_ID
 from headwater.errors import RequestError, UnavailableError
 from headwater.runtime import Runtime
 from headwater.server.auth import Authenticator
-from headwater.server.body import read_body
+from headwater.server.body import count_body
 from headwater.server.operations import SSE, DescribedRoute, Operation
 from headwater.settings import Settings
 from headwater.sse import encode
@@ -141,16 +141,16 @@ class Probe:
         request = Request(scope, receive)
         await self._auth.principal(request, generates=False)
         plan = Plan.parse(request.query_params)
-        body = b""
-        if request.method == "POST":
-            body = await read_body(request, self._settings.server.max_body_bytes)
         if self._running >= _MOST:
             raise UnavailableError(
                 "overloaded", f"{_MOST} probes are running; try again.", retry_after=_RETRY_S
             )
         self._running += 1
         try:
-            await self._answer(request, plan, len(body), send)
+            received = 0
+            if request.method == "POST":
+                received = await count_body(request, self._settings.server.max_body_bytes)
+            await self._answer(request, plan, received, send)
         finally:
             self._running -= 1
 

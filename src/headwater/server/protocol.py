@@ -37,7 +37,9 @@ _OFFERS: Final = frozenset({b"upgrade", b"http2-settings"})
 # phone, and far above what holds a connection for as little as possible.
 _ARRIVES_S: Final = 20.0
 _LEAST_BYTES: Final = 4 * 1024
-_TOO_SLOW: Final = (408, "The request did not come within 20 seconds.")
+# And all of it must be there after so many of these times: 10 minutes, for 10 MiB on a slow line.
+_MOST_TIMES: Final = 30
+_TOO_SLOW: Final = (408, "The request came too slowly: 4 KiB in 20 seconds are the least.")
 # Bytes parsed at once. A pipelined request costs 3 KB from its head on, so what lies behind one
 # stays unparsed until it is answered.
 _SLICE: Final = 8 * 1024
@@ -55,6 +57,7 @@ class StreamProtocol(HttpToolsProtocol):
     _unparsed = b""  # what lies behind a pipelined request
     _arriving: asyncio.TimerHandle | None = None  # while a request is
     _received = 0  # since the timer was set
+    _times = 0  # that the timer has fired for this request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -117,6 +120,7 @@ class StreamProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
+        self._times = 0
         self._barren = self._piece
         if self._arriving is None:
             self._await_request()
@@ -221,7 +225,13 @@ class StreamProtocol(HttpToolsProtocol):
     def _look(self) -> None:
         """Cut what is to hold a connection and no more: a head, or a body, that comes in drops."""
         answered = not self._in_head and self.cycle.response_started
-        if not self._in_head and not answered and self._received >= _LEAST_BYTES:
+        self._times += 1
+        if (
+            not self._in_head
+            and not answered
+            and self._received >= _LEAST_BYTES
+            and self._times < _MOST_TIMES
+        ):
             self._await_request()
             return
         self._arriving = None

@@ -75,11 +75,15 @@ _MODELS: Final = Operation(
 
 
 class Admitted(NamedTuple):
-    """A caller that may begin a stream. `at` is `time.monotonic()` when its request arrived."""
+    """A caller that may begin a stream. `at` is `time.monotonic()` when its request arrived.
+
+    `renewals` is how often the keys had been read again by then.
+    """
 
     principal: str | None
     ticket: Ticket | None
     at: float
+    renewals: int
 
     def unused(self) -> None:
         """Give the leave back, unless a stream has begun with it."""
@@ -130,14 +134,16 @@ class Routes:
             key is not None and await is_claimed(runtime.hub, principal, request.url.path, key)
         )
         if joins:
-            return Admitted(principal, None, at)
+            return Admitted(principal, None, at, self._auth.renewals)
         runtime.hub.admit()
-        return Admitted(principal, runtime.limits.admit(principal), at)
+        return Admitted(principal, runtime.limits.admit(principal), at, self._auth.renewals)
 
     async def generate(self, request: Request, wire: Wire, admitted: Admitted) -> Response:
         """A request in `wire`'s shape: the stream that it asks for, or its whole answer."""
-        principal, ticket, asked_at = admitted
+        principal, ticket, asked_at, renewals = admitted
         raw = await read_body(request, self._settings.server.max_body_bytes, JsonBounds())
+        if renewals != self._auth.renewals:  # the key may have been revoked while the body came
+            principal = await self._auth.principal(request, generates=True)
         runtime, path = self._runtime(), request.url.path
         await runtime.turns.take(len(raw))
         body = json_object(raw)
