@@ -12,6 +12,7 @@ import msgspec
 from headwater.errors import HeadwaterError
 from headwater.observe.logs import without_request
 from headwater.providers.listing import Listed, list_request, read_list
+from headwater.providers.reading import UNREADABLE
 from headwater.settings import Endpoint
 from headwater.upstream import Pool, Request, fetch
 
@@ -117,5 +118,5 @@ class _Names(msgspec.Struct):
 def _names(body: bytes) -> list[str]:
     try:
         return [model.id for model in msgspec.json.decode(body, type=_Names).data]
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return []

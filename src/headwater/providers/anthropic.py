@@ -28,7 +28,14 @@ from headwater.providers.anthropic_request import VENDOR, message_body
 from headwater.providers.base import Continuation
 from headwater.providers.continuing import going_on
 from headwater.providers.failures import http_failure
-from headwater.providers.reading import UNREADABLE, StreamParser, counted, lenient, url_of
+from headwater.providers.reading import (
+    UNREADABLE,
+    StreamParser,
+    counted,
+    lenient,
+    listed,
+    url_of,
+)
 from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request
@@ -184,7 +191,7 @@ class MessagesParser(StreamParser):
         block = self._clean(block)
         match block.get("type"):
             case "text":
-                for citation in block.get("citations") or ():
+                for citation in listed(block.get("citations")):
                     self._cite(citation, events)
                 if block.get("text"):
                     events.append(TextDelta(str(block["text"])))

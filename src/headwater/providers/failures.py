@@ -10,6 +10,7 @@ and others `{"error": "text"}`.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Mapping
@@ -24,6 +25,10 @@ from headwater.shown import printable, redact
 # A provider that names an hour would otherwise hold its caller for an hour.
 _MAX_RETRY_AFTER_S: Final = 120.0
 _MAX_MESSAGE: Final = 500
+# What is searched for secrets, far beyond what is shown: a message may have 16 MB. A secret that
+# the cut goes through would not be found, so what is just before the cut is dropped too.
+_LOOKED_AT: Final = 64 * 1024
+_BEFORE_CUT: Final = 256
 # Of a type or code: what is wrong is with the account whose key we hold.
 _OUR_ACCOUNT: Final = ("authentication", "permission", "billing", "api_key")
 
@@ -120,10 +125,7 @@ def _number(text: str) -> float | None:
 
 def _error(body: bytes) -> dict[str, Any]:
     """The object that describes the error, whatever it is wrapped in; empty when there is none."""
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        return {}
+    value = _value(body)
     if isinstance(value, list):  # Gemini wraps errors of its streams so
         value = value[0] if value else None
     if not isinstance(value, dict):
@@ -136,10 +138,23 @@ def _error(body: bytes) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
+def _value(body: bytes) -> Any:
+    """The JSON of a body, also where a character in it is broken; None when it is no JSON."""
+    try:
+        try:
+            return msgspec.json.decode(body)
+        except ValueError:  # msgspec's errors are, as UnicodeDecodeError is
+            return json.loads(body.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
 def _message(error: dict[str, Any]) -> str:
     said = error.get("message")
     if not isinstance(said, str):
         return ""
+    if len(said) > _LOOKED_AT:
+        said = said[: _LOOKED_AT - _BEFORE_CUT]
     return printable(redact(said)[:_MAX_MESSAGE])
 
 

@@ -193,17 +193,23 @@ class HttpSource:
             return
         if self._is_page and len(self._refusal) < _EXCERPT:
             self._refusal += data[:_EXCERPT]
-        before = parser.messages
-        events = parser.feed(data)
-        if parser.closed:
-            self._context.run(self._finish, parser, events)
-        elif events:
-            receiver.events(events)
-        else:
-            receiver.alive(parser.messages > before)
+        try:
+            before = parser.messages
+            events = parser.feed(data)
+            if parser.closed:
+                self._context.run(self._finish, parser, events)
+            elif events:
+                receiver.events(events)
+            else:
+                receiver.alive(parser.messages > before)
+        except Exception:
+            self._context.run(self._stumble)
 
     def on_end(self, error: UpstreamError | None) -> None:
-        self._context.run(self._ended, error)
+        try:
+            self._context.run(self._ended, error)
+        except Exception:
+            self._context.run(self._stumble)
 
     def _ended(self, error: UpstreamError | None) -> None:
         receiver, parser = self._receiver, self._parser
@@ -215,6 +221,16 @@ class HttpSource:
             self._end(error)
         else:
             self._end(self._refused())
+
+    def _stumble(self) -> None:
+        """An answer made our own code fail. Its connection hears of no exception, so without this
+        the request would wait for its deadline.
+        """
+        log.exception("The answer of %s could not be read", self._provider)
+        if self._exchange is not None and not self._exchange.over:
+            self._exchange.cancel()
+        message = f"{self._provider} sent what could not be read."
+        self._end(UpstreamError("upstream_error", message))
 
     def _refused(self) -> HeadwaterError:
         status, headers, body = self._status, self._headers, self._refusal

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headwater.providers.reading import UNREADABLE
 from headwater.upstream import Request
 
 #: What a model may be able to do besides text, in the order in which it is told.
@@ -56,7 +57,7 @@ def read_list(wire: str, body: bytes) -> list[Listed]:
     """The models that can be asked for text; none where the answer is no list of models."""
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except UNREADABLE:
         return []
     if isinstance(value, dict):
         value = value.get("models" if wire in ("gemini", "ollama") else "data")

@@ -28,7 +28,14 @@ from headwater.events import (
 from headwater.generation import GenerationRequest
 from headwater.providers.failures import http_failure
 from headwater.providers.openai_responses_request import VENDOR, response_body
-from headwater.providers.reading import UNREADABLE, StreamParser, counted, lenient, url_of
+from headwater.providers.reading import (
+    UNREADABLE,
+    StreamParser,
+    counted,
+    lenient,
+    listed,
+    url_of,
+)
 from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request
@@ -207,11 +214,11 @@ class ResponsesParser(StreamParser):
                 events.append(ProviderData(VENDOR, "item", item))
 
     def _whole_message(self, item: dict[str, Any], events: list[Event]) -> None:
-        for part in item.get("content") or ():
+        for part in listed(item.get("content")):
             match part:
                 case {"type": "output_text", "text": str(text)} if text:
                     events.append(TextDelta(text))
-                    for annotation in part.get("annotations") or ():
+                    for annotation in listed(part.get("annotations")):
                         self._cite(annotation, events)
                 case {"type": "refusal", "refusal": str(text)} if text:
                     events.append(RefusalDelta(text))

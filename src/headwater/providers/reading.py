@@ -22,6 +22,9 @@ T = TypeVar("T")
 #: What msgspec raises for what is not JSON of the wanted shape: the deepest nesting included.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
+# The largest number that every reader of JSON can hold.
+_MOST_TOKENS: Final = 2**53
+
 
 class StreamParser:
     """Reads one answer. A dialect adds `_message`, which reads one message.
@@ -215,13 +218,26 @@ def counted(
     reasoning: int | None = None,
     cached: int | None = None,
 ) -> Usage:
-    """Usage of what a provider counted; None is what it did not say."""
+    """Usage of what a provider counted; None is what it did not say.
+
+    Limits are drawn from by these numbers, so they are bounded, whatever a provider says.
+    """
     return Usage(
-        input_tokens=input_tokens or 0,
-        output_tokens=output_tokens or 0,
-        reasoning_tokens=msgspec.UNSET if reasoning is None else reasoning,
-        cached_tokens=msgspec.UNSET if cached is None else cached,
+        input_tokens=_count(input_tokens) or 0,
+        output_tokens=_count(output_tokens) or 0,
+        reasoning_tokens=msgspec.UNSET if (count := _count(reasoning)) is None else count,
+        cached_tokens=msgspec.UNSET if (count := _count(cached)) is None else count,
     )
+
+
+def _count(said: object) -> int | None:
+    """A number of tokens, none below 0 or beyond `_MOST_TOKENS`; None for what is no number."""
+    return min(max(said, 0), _MOST_TOKENS) if type(said) is int else None
+
+
+def listed(value: Any) -> list[Any]:
+    """A member that is to be a list; an empty one for what is none."""
+    return value if isinstance(value, list) else []
 
 
 def url_of(source: Mapping[str, Any]) -> tuple[str, str | None] | None:

@@ -19,6 +19,8 @@ from headwater.streams.stream import Stream
 
 # Characters of a token, for what no provider has counted yet: English prose in common vocabularies.
 _CHARACTERS: Final = 4
+# The longest context of any model. A provider that counts more would lock its caller out for ever.
+_MOST: Final = 10_000_000
 # A running stream may end at any time: its caller is to look again soon.
 _LOOK_AGAIN_S: Final = 1.0
 # Principals may be as many as an app has users. Each request looks at so many accounts for idle
@@ -138,7 +140,7 @@ class Ticket:
         used = self.tokens if usage is None else usage.input_tokens + usage.output_tokens
         self._stream = None
         if self._account.tokens is not None:
-            self._account.tokens.draw(used, self._clock())
+            self._account.tokens.draw(min(used, _MOST), self._clock())
 
 
 class Limits:
