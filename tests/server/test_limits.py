@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import openai
 import pytest
 
 from headwater.testing import STALL, Answer, chat, chunk
+from tests.server.serving import Answer as Answered
 from tests.server.serving import ask
 from tests.server.wires import EVERY_WIRE, PATHS, assert_refused, body_of, text_of
 from tests.server.world import World, world
@@ -117,6 +119,76 @@ def test_sdks_raise_their_own_error(by_streams: World) -> None:
         )
     path = f"/v1/streams/{held.stream}"
     assert ask(by_streams.port, path, headers=ANN, method="DELETE").status == 204
+
+
+LONG = "word " * 20_000
+_FUNCTION = {"name": "f", "arguments": "{}"}
+_CALL = {"id": "c", "type": "function", "function": _FUNCTION}
+_RESULT = {"role": "tool", "tool_call_id": "c", "content": "done"}
+#: Where a request may hold what a model is to read.
+TEXTS: dict[str, Any] = {
+    "a text": {"before": [{"role": "user", "content": LONG}]},
+    "a part": {"before": [{"role": "user", "content": [{"type": "text", "text": LONG}]}]},
+    "a part besides its image": {
+        "before": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/"}, "text": LONG}]}]
+    },
+    "a text that looks like data": {"before": [{"role": "user", "content": f"data:x;base64,{LONG}"}]},
+    "a name": {"before": [{"role": "user", "content": "x", "name": LONG}]},
+    "reasoning": {"before": [{"role": "assistant", "content": "x", "reasoning_content": LONG}]},
+    "arguments": {
+        "before": [
+            {"role": "assistant", "tool_calls": [{**_CALL, "function": {**_FUNCTION, "arguments": f'{{"a":"{LONG}"}}'}}]},
+            _RESULT,
+        ]
+    },
+    "provider_data": {
+        "before": [{"role": "assistant", "content": "x", "provider_data": [{"provider": "openai", "part": "item", "value": {"text": LONG}}]}]
+    },
+    "tools": {"tools": [{"type": "function", "function": {"name": "f", "description": LONG}}]},
+    "a name in a schema": {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"p" * 50_000: {}}}}}]},
+    "response_format": {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object", "description": LONG}}}},
+    "prediction": {"prediction": {"type": "content", "content": LONG}},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def by_tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    users = "\n".join(f'u{n} = "env:U{n}"' for n in range(len(TEXTS) + 1))
+    keys = {f"U{n}": f"the-key-of-user-{n}" for n in range(len(TEXTS) + 1)}
+    config = f"[auth.keys]\n{users}\n[limits]\ntokens_per_minute = 1000"
+    with world(tmp_path_factory.mktemp("tokens"), config, **keys) as w:
+        yield w
+
+
+def stopped(w: World, number: int, given: dict[str, Any]) -> Answered:
+    """What a caller's next request is answered, after one that was stopped before its usage."""
+    user = {"Authorization": f"Bearer the-key-of-user-{number}"}
+    prompt = w.plan(HELD)
+    members = {name: value for name, value in given.items() if name != "before"}
+    messages = [*given.get("before", ()), {"role": "user", "content": prompt}]
+    reader = w.post("native", prompt, user, messages=messages, **members)
+    reader.until(b"abc")
+    path = f"/v1/streams/{reader.stream}"
+    assert ask(w.port, path, headers=user, method="DELETE").status == 204
+    reader.rest()
+    return ask(w.port, "/v1/streams", body_of("native", w.plan(chat(["hi"]))), user)
+
+
+@pytest.mark.parametrize("where", TEXTS)
+def test_all_text_of_a_request_counts_until_its_provider_has_counted(
+    by_tokens: World, where: str
+) -> None:
+    answer = stopped(by_tokens, list(TEXTS).index(where), TEXTS[where])
+    assert answer.error["code"] == "rate_limited"
+    # 12,500 tokens or more, at 1,000 a minute.
+    assert int(answer.headers["retry-after"]) > 600
+
+
+def test_an_image_does_not_count_as_text(by_tokens: World) -> None:
+    url = f"data:image/png;base64,{'A' * 100_000}"
+    image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+    answer = stopped(by_tokens, len(TEXTS), {"before": [image]})
+    assert answer.status == 200, answer
 
 
 def test_tokens_of_an_answer_are_paid_by_the_next(tmp_path: Path) -> None:

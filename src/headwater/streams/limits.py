@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from msgspec import structs
@@ -43,6 +43,10 @@ _LENGTHS: Final = frozenset(
         "num_predict",
     }
 )
+# Parts of a message whose bytes, in the member of the same name, are no text.
+_MEDIA: Final = frozenset({"file", "image_url", "input_audio"})
+# Members that no model reads: the app's, and what says how the answer is to come.
+_UNREAD: Final = frozenset({"metadata", "service_tier", "stream_options", "user"})
 # Members in which names are the caller's own.
 _SCHEMAS: Final = frozenset(
     {"functions", "guided_json", "json_schema", "metadata", "response_format", "tools"}
@@ -114,7 +118,7 @@ class Ticket:
     def asks(self, asked: object) -> None:
         """Count the input of a request that a provider has not counted yet."""
         if self._account.tokens is not None and isinstance(asked, GenerationRequest):
-            self._input = _characters(asked.messages) / _CHARACTERS
+            self._input = _characters(asked) / _CHARACTERS
 
     def begun(self, stream: Stream) -> None:
         """The stream runs; its tokens are counted when it ends."""
@@ -236,13 +240,41 @@ def _lengths(path: str, value: Any) -> Iterator[tuple[str, Any]]:
                 yield from _lengths(inner_path, inner)
 
 
-def _characters(messages: Iterable[dict[str, Any]]) -> int:
-    """The text of a conversation; images and the like are counted by the provider alone."""
+def _characters(asked: GenerationRequest) -> int:
+    """The text of a request: of its conversation, and of what else a model is sent to read."""
+    said = sum(map(_said, asked.messages))
+    return said + sum(_text(value) for name, value in asked.options.items() if name not in _UNREAD)
+
+
+def _said(message: dict[str, Any]) -> int:
+    """The text of a message; images and the like are counted by the provider alone."""
     total = 0
-    for message in messages:
-        content = message.get("content")
-        parts = content if isinstance(content, list) else [{"text": content}]
-        for part in parts:
-            text = part.get("text") if isinstance(part, dict) else None
-            total += len(text) if isinstance(text, str) else 0
+    for name, value in message.items():
+        if name == "content" and isinstance(value, list):
+            total += sum(map(_part, value))
+        elif name != "role":
+            total += _text(value)
+    return total
+
+
+def _part(part: Any) -> int:
+    if not isinstance(part, dict):
+        return _text(part)
+    kind = part.get("type")
+    apart = ("type", kind if kind in _MEDIA else "type")
+    return sum(_text(value) for name, value in part.items() if name not in apart)
+
+
+def _text(value: Any) -> int:
+    """The characters of all strings in a JSON value, names of members included."""
+    total, left = 0, [value]
+    while left:
+        match left.pop():
+            case str(text):
+                total += len(text)
+            case dict(members):
+                total += sum(map(len, members))
+                left.extend(members.values())
+            case list(items):
+                left.extend(items)
     return total
