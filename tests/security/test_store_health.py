@@ -32,6 +32,7 @@ from tests.helpers.hub import ScriptedSource
 from tests.helpers.processes import HEADWATER, environment
 from tests.helpers.redis import RedisServer, redis_server
 from tests.helpers.servers import wait_for
+from tests.helpers.users import as_root
 from tests.server.serving import Answer, Reader, ask, serving
 from tests.server.wires import outcome
 
@@ -254,6 +255,36 @@ def test_only_the_servers_user_may_read_what_was_answered(wide: bool, tmp_path: 
         if holder is not None:
             holder.close()
     assert ("could be read by other users" in served.output) == wide
+
+
+@as_root
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("how", ["file", "link"])
+def test_a_database_that_another_user_made_first_is_refused(
+    how: str, suffix: str, tmp_path: Path
+) -> None:
+    """In a folder that both may write into. That user could read and write all that is stored."""
+    path = tmp_path / f"s.db{suffix}"
+    other = path if how == "file" else tmp_path / "elsewhere"
+    sqlite3.connect(other).close()
+    other.touch()
+    if how == "link":
+        path.symlink_to(other)
+    else:
+        other.chmod(0o666)
+    os.chown(path, 65534, 65534, follow_symlinks=False)
+    ended = subprocess.run(
+        [HEADWATER, "serve", "--port", "0", "--store", f"sqlite:///{tmp_path / 's.db'}"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "belongs to another user" in ended.stderr
+    assert other.stat().st_size == 0  # nothing was written into it
 
 
 # how often

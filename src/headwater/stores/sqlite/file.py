@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from headwater.errors import ConfigurationError
+
 log = logging.getLogger("headwater.stores")
 
 # How long another process's commit is waited for.
@@ -30,6 +32,7 @@ _REMEDIES: Final = {
     sqlite3.SQLITE_NOTADB: "The store's file is no database: let store.url name another.",
 }
 NOT_MADE: Final = "The store's file cannot be made: check its folder and that folder's permissions."
+FOREIGN: Final = "The store's file belongs to another user: let store.url name one of the server's."
 LOST: Final = "The store's file was removed or replaced while the server used it: restart it."
 SLOW: Final = "The store's file is held by another program, or its disk does not answer."
 
@@ -46,22 +49,25 @@ def make_private(path: Path) -> None:
 
     A file of this user that others may read is repaired, with a warning: processes of another
     user could not share it anyway, as they reach each other through a folder of one user.
+    `ConfigurationError` for a file of another user but root: that user reads and writes it.
     """
     with suppress(FileExistsError):
         _make(path)
     for suffix in _BESIDE:
         beside = path.with_name(path.name + suffix)
         try:
+            _check_owner(beside, beside.lstat())
             found = beside.stat()
         except FileNotFoundError:
             continue
+        _check_owner(beside, found)
         if stat.S_IMODE(found.st_mode) & 0o077 == 0 or not stat.S_ISREG(found.st_mode):
             continue
         if found.st_uid == os.geteuid():
             beside.chmod(_MODE)
             log.warning("%s could be read by other users; only its owner can now", beside)
         else:
-            log.warning("%s belongs to another user, and others can read it", beside)
+            log.warning("%s belongs to root, and others can read it", beside)
 
 
 def identity(path: Path) -> tuple[int, int] | None:
@@ -91,6 +97,13 @@ def connect(path: Path, *, waits: bool = True) -> sqlite3.Connection:
     if not waits:
         connection.execute("PRAGMA busy_timeout=0")
     return connection
+
+
+def _check_owner(path: Path, found: os.stat_result) -> None:
+    """`ConfigurationError`, which names no path, for a file or a link of another user but root."""
+    if found.st_uid not in (os.geteuid(), 0):
+        log.error("%s belongs to another user", path)
+        raise ConfigurationError(FOREIGN)
 
 
 def _make(path: Path) -> None:
