@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from headwater.errors import HeadwaterError
+from headwater.json_text import UNREADABLE
 from headwater.observe.logs import without_request
 from headwater.providers.listing import Listed, list_request, read_list
-from headwater.providers.reading import UNREADABLE
 from headwater.settings import Endpoint
 from headwater.upstream import Pool, Request, fetch
 

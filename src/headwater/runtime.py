@@ -13,6 +13,7 @@ import msgspec
 from headwater import plugins
 from headwater.errors import ConfigurationError, HeadwaterError
 from headwater.generation import GenerationRequest
+from headwater.json_text import UNREADABLE
 from headwater.models import Models
 from headwater.observe import Observer
 from headwater.providers.base import Source
@@ -193,7 +194,7 @@ class Runtime:
         """Who goes on with the stream of another process; `HeadwaterError` when nobody can."""
         try:
             planned = read_plan(plan)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise HeadwaterError("internal", "Its plan is another version's.") from error
         choice = await self.models.resolve(record.model)
         return choice.recovery(planned.request), planned.on_disconnect

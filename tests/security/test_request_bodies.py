@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.errors import RequestError
-from headwater.server.body import JsonBounds
+from headwater.json_text import JsonBounds
 from headwater.testing import Answer, FaultyUpstream, Request, chat, reply
 from tests.conftest import Figures
 from tests.faults.watching import BOUND_S, resident

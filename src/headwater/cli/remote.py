@@ -10,10 +10,10 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import click
-import msgspec
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError, UpstreamError
+from headwater.json_text import UNREADABLE
 from headwater.sse import Decoder, SSEError
 
 # Four of the server's heartbeats may be lost before its silence means that it is gone.
@@ -184,7 +184,7 @@ def _events(response: http.client.HTTPResponse, decoder: Decoder) -> Reads:
                 events = [event for each in messages for event in ev.decode_lines(each.data)]
                 if events:
                     yield events
-    except (SSEError, msgspec.DecodeError) as error:
+    except (SSEError, *UNREADABLE) as error:
         raise UpstreamError(
             "upstream_error", "the server does not speak Headwater's native wire", retryable=False
         ) from error

@@ -19,6 +19,7 @@ from headwater.doctor.report import Check, Report
 from headwater.doctor.rhythm import rhythm
 from headwater.doctor.seen import Seen
 from headwater.errors import HeadwaterError
+from headwater.json_text import UNREADABLE
 
 #: The silence that every response must survive: longer than the pause between two heartbeats.
 LEAST_IDLE_S: Final = 20.0
@@ -168,7 +169,7 @@ def _refused(measured: Measurement) -> None:
         error = msgspec.json.decode(measured.refusal.encode())["error"]
         code, message = str(error["code"]), str(error["message"])
         ours = "request_id" in error and code != "not_found"
-    except (msgspec.DecodeError, LookupError, TypeError):
+    except (*UNREADABLE, LookupError, TypeError):
         return
     if ours:
         raise HeadwaterError("unauthorized" if code == "unauthorized" else "internal", message)

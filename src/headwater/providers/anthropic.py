@@ -24,18 +24,12 @@ from headwater.events import (
     ToolCallStart,
 )
 from headwater.generation import GenerationRequest, Said
+from headwater.json_text import UNREADABLE
 from headwater.providers.anthropic_request import VENDOR, message_body
 from headwater.providers.base import Continuation
 from headwater.providers.continuing import going_on
 from headwater.providers.failures import http_failure
-from headwater.providers.reading import (
-    UNREADABLE,
-    StreamParser,
-    counted,
-    lenient,
-    listed,
-    url_of,
-)
+from headwater.providers.reading import StreamParser, counted, lenient, listed, url_of
 from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-import msgspec
-
 from headwater.errors import RequestError
 from headwater.generation import Message
+from headwater.json_text import UNREADABLE, JsonBounds, inner_error, read_json
 
 _FAILED: Final = "Error: "
 
@@ -82,7 +81,11 @@ def turns(
     """
     if not tells_failure:
         messages = [failure_in_words(message) for message in messages]
-    return [_turn(m, f"messages[{number}]", api, vendor) for number, m in enumerate(messages)]
+    bounds = JsonBounds()  # of the arguments of all calls together
+    return [
+        _turn(message, f"messages[{number}]", api, vendor, bounds)
+        for number, message in enumerate(messages)
+    ]
 
 
 def failure_in_words(message: Message) -> Message:
@@ -104,7 +107,7 @@ def system_text(conversation: list[Turn]) -> str:
     return "\n\n".join(turn.text for turn in conversation if turn.role == "system" and turn.text)
 
 
-def _turn(message: Message, where: str, api: str, vendor: str) -> Turn:
+def _turn(message: Message, where: str, api: str, vendor: str, bounds: JsonBounds) -> Turn:
     role = message["role"]
     if role == "function":
         raise RequestError(
@@ -114,7 +117,7 @@ def _turn(message: Message, where: str, api: str, vendor: str) -> Turn:
     return Turn(
         role="system" if role == "developer" else role,
         parts=list(_parts(message.get("content"), f"{where}.content", api)),
-        calls=list(_calls(message, where)) if role == "assistant" else [],
+        calls=list(_calls(message, where, bounds)) if role == "assistant" else [],
         call_id=_text(message, "tool_call_id", where) if role == "tool" else "",
         reasoning=_reasoning(message),
         kept=_kept(message, vendor),
@@ -186,7 +189,7 @@ def _is_url(text: str) -> bool:
         return False
 
 
-def _calls(message: Message, where: str) -> Iterator[Call]:
+def _calls(message: Message, where: str, bounds: JsonBounds) -> Iterator[Call]:
     for number, call in enumerate(message.get("tool_calls") or ()):
         at = f"{where}.tool_calls[{number}]"
         function = call.get("function") if isinstance(call, dict) else None
@@ -195,7 +198,7 @@ def _calls(message: Message, where: str) -> Iterator[Call]:
         yield Call(
             id=_text(call, "id", at),
             name=_text(function, "name", f"{at}.function"),
-            arguments=_arguments(function.get("arguments"), f"{at}.function.arguments"),
+            arguments=_arguments(function.get("arguments"), f"{at}.function.arguments", bounds),
         )
 
 
@@ -206,13 +209,15 @@ def _text(value: dict[str, Any], name: str, where: str) -> str:
     return text
 
 
-def _arguments(text: Any, where: str) -> str:
+def _arguments(text: Any, where: str, bounds: JsonBounds) -> str:
     """The JSON of an object; what the model wrote is not written anew, so that caches find it."""
     if text is None or text == "":
         return "{}"
     try:
-        if isinstance(msgspec.json.decode(text), dict):
-            return str(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError, TypeError):
+        if isinstance(text, str) and isinstance(read_json(text, bounds), dict):
+            return text
+    except UNREADABLE:
         pass
+    except RequestError as error:
+        raise inner_error(where, error) from None
     raise RequestError(f"{where} must be the JSON of an object, as a string.", param=where)

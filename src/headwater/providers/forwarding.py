@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from headwater.errors import RequestError
+from headwater.json_text import Place, place_name
 
 #: Sends every member, but those that `_REROUTES` names.
 ANY: Final = "*"
@@ -58,21 +59,22 @@ class Forwarding:
 def _check_unknown(name: str, value: Any, provider: str) -> None:
     if name in _MULTIPLIES:
         raise _refused(name, provider)
-    for path, inner in _names(name, value):
+    for place, inner in _names((None, name), value):
         if _REROUTES.search(inner):
-            raise _refused(path, provider)
+            raise _refused(place_name(place), provider)
 
 
-def _names(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Every name within a member, with its path."""
-    yield path, path.rpartition(".")[2]
+def _names(place: Place, value: Any) -> Iterator[tuple[Place, str]]:
+    """Every name within a member, and its own, with their places."""
+    if place is not None and isinstance(place[1], str):
+        yield place, place[1]
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _names(f"{path}.{name}", inner)
+            yield from _names((place, name), inner)
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             if isinstance(inner, dict | list):
-                yield from _names(f"{path}[{number}]", inner)
+                yield from _names((place, number), inner)
 
 
 def _refused(path: str, provider: str, more: str = "") -> RequestError:

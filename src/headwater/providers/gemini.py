@@ -26,9 +26,10 @@ from headwater.events import (
     ToolCallStart,
 )
 from headwater.generation import GenerationRequest
+from headwater.json_text import UNREADABLE
 from headwater.providers.failures import http_failure, refused_key
 from headwater.providers.gemini_request import VENDOR, content_body
-from headwater.providers.reading import UNREADABLE, StreamParser, counted, json_of, lenient
+from headwater.providers.reading import StreamParser, counted, json_of, lenient
 from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request

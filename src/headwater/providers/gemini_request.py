@@ -16,6 +16,7 @@ import msgspec
 
 from headwater.errors import RequestError
 from headwater.generation import GenerationRequest
+from headwater.json_text import UNREADABLE, JsonBounds, read_json
 from headwater.providers.conversation import Call, Image, Turn, system_text, turns
 from headwater.providers.members import Function, Members, Schema
 from headwater.providers.text import MADE
@@ -89,8 +90,8 @@ def _think(config: dict[str, Any], effort: str | None, thinking: Any) -> None:
 
 def _tools(body: dict[str, Any], members: Members) -> None:
     given = members.take("tools")
-    own = [tool for tool in given or () if isinstance(tool, dict) and "type" not in tool]
-    members.put("tools", [tool for tool in given if tool not in own] if own else given)
+    own, others = _own(given)
+    members.put("tools", others if own else given)
     functions, _ = members.tools()
     choice = members.tool_choice()
     if not functions and not own:
@@ -113,6 +114,15 @@ def _tools(body: dict[str, Any], members: Members) -> None:
     body["toolConfig"] = {"functionCallingConfig": calling}
 
 
+def _own(given: Any) -> tuple[list[Any], list[Any]]:
+    """Gemini's own tools, which have no type, and the other ones."""
+    own: list[Any] = []
+    others: list[Any] = []
+    for tool in given or ():
+        (own if isinstance(tool, dict) and "type" not in tool else others).append(tool)
+    return own, others
+
+
 def _declaration(function: Function) -> dict[str, Any]:
     declared = {"name": function.name, "parametersJsonSchema": function.parameters}
     if function.description:
@@ -124,11 +134,12 @@ def _contents(conversation: list[Turn]) -> list[dict[str, Any]]:
     """What one side says in a row is one content: results of parallel calls come together."""
     contents: list[dict[str, Any]] = []
     names: dict[str, str] = {}
+    bounds = JsonBounds()  # of the results of all calls together
     for number, turn in enumerate(conversation):
         if turn.role == "system":
             continue
         role = "model" if turn.role == "assistant" else "user"
-        parts = _parts(turn, names, number)
+        parts = _parts(turn, names, number, bounds)
         if contents and contents[-1]["role"] == role:
             contents[-1]["parts"] += parts
         elif parts:
@@ -137,9 +148,9 @@ def _contents(conversation: list[Turn]) -> list[dict[str, Any]]:
     return contents
 
 
-def _parts(turn: Turn, names: dict[str, str], number: int) -> list[Part]:
+def _parts(turn: Turn, names: dict[str, str], number: int, bounds: JsonBounds) -> list[Part]:
     if turn.role == "tool":
-        return [_result(turn, names, number)]
+        return [_result(turn, names, number, bounds)]
     said = [_said(part) for part in turn.parts]
     if turn.role != "assistant":
         return said
@@ -181,7 +192,7 @@ def _call(call: Call) -> Part:
     return {"functionCall": function | _named(call.id)}
 
 
-def _result(turn: Turn, names: dict[str, str], number: int) -> Part:
+def _result(turn: Turn, names: dict[str, str], number: int, bounds: JsonBounds) -> Part:
     name = names.get(turn.call_id)
     if name is None:
         where = f"messages[{number}].tool_call_id"
@@ -189,7 +200,7 @@ def _result(turn: Turn, names: dict[str, str], number: int) -> Part:
     if any(isinstance(part, Image) for part in turn.parts):
         where = f"messages[{number}].content"
         raise RequestError(f"{where}: {_API} takes no images as a tool's result.", param=where)
-    said = {"error": turn.text} if turn.failed else _object(turn.text)
+    said = {"error": turn.text} if turn.failed else _object(turn.text, bounds)
     response: dict[str, Any] = {"name": name, "response": said}
     return {"functionResponse": response | _named(turn.call_id)}
 
@@ -199,11 +210,11 @@ def _named(call: str) -> dict[str, str]:
     return {} if call.startswith(MADE) else {"id": call}
 
 
-def _object(text: str) -> Any:
-    """A result must be an object; what is one stays as the tool wrote it."""
+def _object(text: str, bounds: JsonBounds) -> Any:
+    """A result must be an object. What is one, within the bounds, stays as the tool wrote it."""
     try:
-        if isinstance(msgspec.json.decode(text), dict):
+        if isinstance(read_json(text, bounds), dict):
             return msgspec.Raw(text.encode())
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except (*UNREADABLE, RequestError):
         pass
     return {"result": text}

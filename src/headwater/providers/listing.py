@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headwater.providers.reading import UNREADABLE
+from headwater.json_text import UNREADABLE
 from headwater.upstream import Request
 
 #: What a model may be able to do besides text, in the order in which it is told.

@@ -22,10 +22,11 @@ from headwater.events import (
     ToolCallStart,
 )
 from headwater.generation import GenerationRequest
+from headwater.json_text import UNREADABLE
 from headwater.providers.conversation import Image, Turn, turns
 from headwater.providers.failures import http_failure
 from headwater.providers.members import Function, Members
-from headwater.providers.reading import UNREADABLE, StreamParser, counted, json_of, lenient
+from headwater.providers.reading import StreamParser, counted, json_of, lenient
 from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request

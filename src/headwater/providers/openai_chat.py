@@ -20,6 +20,7 @@ from headwater.events import (
     ToolCallStart,
 )
 from headwater.generation import GenerationRequest, Message, Said
+from headwater.json_text import UNREADABLE
 from headwater.providers.base import Continuation
 from headwater.providers.chat_chunk import (
     Choice,
@@ -34,7 +35,7 @@ from headwater.providers.chat_chunk import (
 from headwater.providers.continuing import going_on
 from headwater.providers.conversation import failure_in_words
 from headwater.providers.failures import http_failure
-from headwater.providers.reading import UNREADABLE, StreamParser, url_of
+from headwater.providers.reading import StreamParser, url_of
 from headwater.providers.text import made_call
 from headwater.sse import Message as Framed
 from headwater.upstream import Request

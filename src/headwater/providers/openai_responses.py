@@ -26,16 +26,10 @@ from headwater.events import (
     ToolCallStart,
 )
 from headwater.generation import GenerationRequest
+from headwater.json_text import UNREADABLE
 from headwater.providers.failures import http_failure
 from headwater.providers.openai_responses_request import VENDOR, response_body
-from headwater.providers.reading import (
-    UNREADABLE,
-    StreamParser,
-    counted,
-    lenient,
-    listed,
-    url_of,
-)
+from headwater.providers.reading import StreamParser, counted, lenient, listed, url_of
 from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request

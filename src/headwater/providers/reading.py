@@ -19,9 +19,6 @@ from headwater.sse.decoder import MAX_EVENT_BYTES
 
 T = TypeVar("T")
 
-#: What msgspec raises for what is not JSON of the wanted shape: the deepest nesting included.
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
 # The largest number that every reader of JSON can hold.
 _MOST_TOKENS: Final = 2**53
 

@@ -16,10 +16,11 @@ from headwater.adapters.heads import stream_headers
 from headwater.adapters.reading import find, prefers_json
 from headwater.adapters.response import StreamResponse, json_response, reading_response
 from headwater.errors import RequestError
+from headwater.json_text import JsonBounds
 from headwater.position import Position
 from headwater.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
-from headwater.server.body import JsonBounds, json_object, read_body
+from headwater.server.body import json_object, read_body
 from headwater.server.chats import Chats
 from headwater.server.operating import Operating
 from headwater.server.operations import (

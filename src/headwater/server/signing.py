@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from headwater.errors import RequestError
+from headwater.json_text import JsonBounds
 from headwater.server.auth import Authenticator
-from headwater.server.body import JsonBounds, json_object, read_body
+from headwater.server.body import json_object, read_body
 from headwater.server.operations import JSON, NO_CONTENT, DescribedRoute, Operation
 from headwater.server.sessions import LASTS_S
 from headwater.wires.requests import optional

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from headwater.errors import HeadwaterError, RequestError
 from headwater.generation import GenerationRequest
+from headwater.json_text import Place, place_name
 from headwater.settings import LimitSettings
 from headwater.streams.stream import Stream
 
@@ -164,11 +165,11 @@ class Limits:
         most = self._of(principal).max_output_tokens
         if most is None:
             return asked
-        for name, tokens in _lengths("", asked.options):
+        for place, tokens in _lengths(None, asked.options):
             if not isinstance(tokens, int) or not 0 <= tokens <= most:  # -1 is without end
                 raise RequestError(
                     f"At most {most} output tokens may be asked for here, not {tokens!r:.20}.",
-                    param=name,
+                    param=place_name(place),
                 )
         if any(asked.options.get(name) is not None for name in _CAPS):
             return asked
@@ -226,18 +227,17 @@ def _limited(setting: str, most: int | None, wait: float) -> HeadwaterError:
     )
 
 
-def _lengths(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The lengths that options ask for, by their names, at any depth."""
+def _lengths(place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
+    """The lengths that options ask for, with their places, at any depth."""
     if isinstance(value, list):
         for number, inner in enumerate(value):
-            yield from _lengths(f"{path}[{number}]", inner)
+            yield from _lengths((place, number), inner)
     elif isinstance(value, dict):
         for name, inner in value.items():
-            inner_path = f"{path}.{name}" if path else name
             if name in _LENGTHS and inner is not None:
-                yield inner_path, inner
+                yield (place, name), inner
             elif name not in _SCHEMAS:
-                yield from _lengths(inner_path, inner)
+                yield from _lengths((place, name), inner)
 
 
 def _characters(asked: GenerationRequest) -> int:

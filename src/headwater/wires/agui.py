@@ -46,8 +46,9 @@ class RunFold(Fold):
         self._text = ""  # the id of the message that is open
         self._reasoning = ""  # that of the reasoning that is open
         self._parent = ""  # that of the message that calls belong to
-        self._kept: dict[str, list[JSON]] = {}  # provider data, by the message that keeps it
-        self._calls: list[str] = []  # those that are open
+        #: Provider data that is not sent yet, by the message that keeps it.
+        self._kept: dict[str, list[JSON]] = {}
+        self._calls: dict[str, None] = {}  # those that are open, in order
         self._steps: list[str] = []
         self._steps_begun = 0
         self._results = 0
@@ -81,7 +82,7 @@ class RunFold(Fold):
                 return self._end(event)
             case ev.StreamError(code, message, _, usage, _):
                 failed = {"type": "RUN_ERROR", "message": message, "code": code}
-                return [{**failed, **usage_json(usage)}]
+                return [*self._seal_all(), {**failed, **usage_json(usage)}]
             case ev.Unknown():
                 return []
             case _:
@@ -96,8 +97,8 @@ class RunFold(Fold):
         counted = usage_json(event.usage)
         if event.reason == "cancelled":
             stopped = {"message": "The run was stopped.", "code": "aborted", **counted}
-            return [*self._close(), {"type": "RUN_ERROR", **stopped}]
-        frames = self._close()
+            return [*self._close(), *self._seal_all(), {"type": "RUN_ERROR", **stopped}]
+        frames = [*self._close(), *self._seal_all()]
         for call in list(self._calls):
             frames += self._end_call(call)
         while self._steps:
@@ -116,7 +117,7 @@ class RunFold(Fold):
             return []
         events: list[JSON] = []
         if not self._text:
-            events = self._close()
+            events = [*self._close(), *self._leave_parent()]
             self._text = self._parent = self._name()
             begin = {"messageId": self._text, "role": "assistant"}
             events.append({"type": "TEXT_MESSAGE_START", **begin})
@@ -135,19 +136,33 @@ class RunFold(Fold):
         return [*events, {"type": "REASONING_START", **message}, begin]
 
     def _keep(self, event: ev.ProviderData) -> list[JSON]:
-        """The client holds one value a message, the last that came: it is all of them.
+        """Keep the data for its message, which is what is open or was said last.
 
-        It belongs to what is open or was said last, so that no message comes between a call and
-        its result.
+        So no message comes between a call and its result. The client holds one value a message,
+        the last that was sent. The value is sent once, when nothing more can belong to the message:
+        sent with each piece of data, it would make the frames grow with the square of the log.
         """
         entity, events = self._reasoning or self._parent, []
         if not entity:
             events = self._enter_reasoning()
             entity = self._reasoning
-        kept = self._kept.setdefault(entity, [])
-        kept.append(_kept(event))
+        self._kept.setdefault(entity, []).append(_kept(event))
+        return events
+
+    def _seal(self, entity: str) -> list[JSON]:
+        """Send the encrypted value of a message to which nothing more can belong."""
+        kept = self._kept.pop(entity, None)
+        if kept is None:
+            return []
         value = {"entityId": entity, "encryptedValue": dump(kept).decode()}
-        return [*events, {"type": "REASONING_ENCRYPTED_VALUE", "subtype": "message", **value}]
+        return [{"type": "REASONING_ENCRYPTED_VALUE", "subtype": "message", **value}]
+
+    def _seal_all(self) -> list[JSON]:
+        return [event for entity in list(self._kept) for event in self._seal(entity)]
+
+    def _leave_parent(self) -> list[JSON]:
+        events, self._parent = self._seal(self._parent), ""
+        return events
 
     def _close(self) -> list[JSON]:
         """End the text or the reasoning that is open."""
@@ -157,7 +172,7 @@ class RunFold(Fold):
         elif self._reasoning:
             message = {"messageId": self._reasoning}
             ends = ("REASONING_MESSAGE_END", "REASONING_END")
-            events = [{"type": kind, **message} for kind in ends]
+            events = [*self._seal(self._reasoning), *({"type": kind, **message} for kind in ends)]
         self._text = self._reasoning = ""
         return events
 
@@ -167,7 +182,7 @@ class RunFold(Fold):
         match event:
             case ev.ToolCallStart(call, name):
                 events = [*self._end_call(call), *self._close()]
-                self._calls.append(call)
+                self._calls[call] = None
                 self._parent = self._parent or self._name()
                 start = {"type": "TOOL_CALL_START", "toolCallId": call, "toolCallName": name}
                 return [*events, {**start, "parentMessageId": self._parent}]
@@ -176,9 +191,9 @@ class RunFold(Fold):
             case ev.ToolCallEnd(call):
                 return self._end_call(call)
             case ev.ToolResult(call, output):
-                events = [*self._end_call(call), *self._close()]
+                # What is said now follows the result.
+                events = [*self._end_call(call), *self._close(), *self._leave_parent()]
                 self._results += 1
-                self._parent = ""  # what is said now follows the result
                 message = f"result_{self._stream}_{self._results}"
                 result = {"messageId": message, "toolCallId": call, "content": compact(output)}
                 return [*events, {"type": "TOOL_CALL_RESULT", **result, "role": "tool"}]
@@ -187,14 +202,13 @@ class RunFold(Fold):
     def _end_call(self, call: str) -> list[JSON]:
         if call not in self._calls:
             return []
-        self._calls.remove(call)
+        del self._calls[call]
         return [{"type": "TOOL_CALL_END", "toolCallId": call}]
 
     # steps
 
     def _begin_step(self) -> list[JSON]:
-        events = self._close()
-        self._parent = ""
+        events = [*self._close(), *self._leave_parent()]
         self._steps_begun += 1
         self._steps.append(f"step-{self._steps_begun}")
         return [*events, {"type": "STEP_STARTED", "stepName": self._steps[-1]}]

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
-
 from headwater.errors import RequestError
 from headwater.generation import GenerationRequest, Message
+from headwater.json_text import UNREADABLE, JsonBounds, inner_error, read_json
 from headwater.wires.base import JSON
 from headwater.wires.members import (
     CHAT_MEMBERS,
@@ -83,6 +82,7 @@ class _Conversation:
     def __init__(self) -> None:
         self._made: list[Message] = []
         self._thought = Assistant()
+        self._bounds = JsonBounds()  # of all encrypted values together
 
     def messages(self) -> list[Message]:
         self._flush()
@@ -100,7 +100,7 @@ class _Conversation:
                 self._assistant(message, where)
             case "reasoning":
                 self._thought.reasoning.append(text(message.get("content"), f"{where}.content"))
-                _recall(message.get("encryptedValue"), self._thought)
+                self._recall(message, where, self._thought)
             case "tool":
                 self._flush()
                 call = text(message.get("toolCallId"), f"{where}.toolCallId")
@@ -130,21 +130,25 @@ class _Conversation:
                     text(function.get("arguments"), f"{name}.function.arguments"),
                 )
             )
-        _recall(message.get("encryptedValue"), said)
+        self._recall(message, where, said)
         self._made.append(said.message())
 
-
-def _recall(value: Any, said: Assistant) -> None:
-    """What `agui` has put into an encrypted value; that of another server is nothing to us."""
-    if not isinstance(value, str):
-        return
-    try:
-        kept = msgspec.json.decode(value, type=list[dict[str, Any]])
-    except msgspec.DecodeError:
-        return
-    for entry in kept:
-        if isinstance(entry.get("provider"), str) and isinstance(entry.get("part"), str):
-            said.note(entry["provider"], entry["part"], entry.get("value"))
+    def _recall(self, message: JSON, where: str, said: Assistant) -> None:
+        """Take in what `agui` has put into an encrypted value; another server's is ignored."""
+        value = message.get("encryptedValue")
+        if not isinstance(value, str):
+            return
+        try:
+            kept = read_json(value, self._bounds)
+        except UNREADABLE:
+            return
+        except RequestError as error:
+            raise inner_error(f"{where}.encryptedValue", error) from None
+        if not isinstance(kept, list) or not all(isinstance(entry, dict) for entry in kept):
+            return
+        for entry in kept:
+            if isinstance(entry.get("provider"), str) and isinstance(entry.get("part"), str):
+                said.note(entry["provider"], entry["part"], entry.get("value"))
 
 
 def _content(value: Any, where: str) -> str | list[JSON]:

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
 from headwater import events as ev
-from headwater.errors import STATUS, HeadwaterError
+from headwater.errors import STATUS, HeadwaterError, RequestError
 from headwater.generation import GenerationRequest
+from headwater.json_text import UNREADABLE, read_json
 from headwater.snapshot import Snapshot
 from headwater.wires.anthropic_request import PROVIDER, messages_request
 from headwater.wires.base import JSON, Fold, OnDisconnect, dump, spoken
@@ -184,29 +183,42 @@ class _Blocks:
 
     def __init__(self) -> None:
         self.blocks: list[JSON] = []
+        #: Of each block by its id: the member that grows, and its pieces. They are joined at the
+        #: end, because adding to a text copies it each time.
+        self._growing: dict[int, tuple[JSON, str, list[str]]] = {}
         self._calls: dict[str, JSON] = {}
 
     def add(self, event: ev.Event) -> None:
         match event:
             case ev.TextDelta(text) | ev.RefusalDelta(text):
-                self._last({"type": "text", "text": ""})["text"] += text
+                self._add(self._last({"type": "text", "text": ""}), "text", text)
             case ev.ReasoningDelta(text):
-                self._thinking()["thinking"] += text
+                self._add(self._thinking(), "thinking", text)
             case ev.ToolCallStart(call, name):
                 block = {"type": "tool_use", "id": call, "name": name, "input": ""}
                 self._calls[call] = block
                 self.blocks.append(block)
             case ev.ToolCallDelta(call, arguments) if call in self._calls:
-                self._calls[call]["input"] += arguments
+                self._add(self._calls[call], "input", arguments)
             case ev.ProviderData(provider, part, value) if provider == PROVIDER:
                 self._provider_data(part, value)
 
     def content(self) -> list[JSON]:
         """The blocks; the arguments of calls as values."""
+        for block, member, pieces in self._growing.values():
+            block[member] = "".join(pieces)
         for block in self.blocks:
             if block["type"] == "tool_use" and isinstance(block["input"], str):
                 block["input"] = _value(block["input"])
         return self.blocks
+
+    def _add(self, block: JSON, member: str, piece: str) -> None:
+        growing = self._growing.get(id(block))
+        if growing is None:
+            begun = block.get(member)
+            growing = (block, member, [begun] if isinstance(begun, str) else [])
+            self._growing[id(block)] = growing
+        growing[2].append(piece)
 
     def _last(self, block: JSON) -> JSON:
         if not self.blocks or self.blocks[-1]["type"] != block["type"]:
@@ -235,8 +247,8 @@ class _Blocks:
 
 def _value(arguments: str) -> Any:
     try:
-        return msgspec.json.decode(arguments or "{}")
-    except msgspec.DecodeError:  # a model may write anything
+        return read_json(arguments or "{}")
+    except (*UNREADABLE, RequestError):  # a model may write anything
         return arguments
 
 

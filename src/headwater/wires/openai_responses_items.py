@@ -24,6 +24,7 @@ class Items:
         self._calls: dict[str, int] = {}  # of the calls that are open
         #: Of the text that is open; whoever says more of it at its place adds to them.
         self.pieces: list[str] = []
+        self._measured = (0, 0)  # how many of the pieces have been counted, and their length
         self._arguments: dict[str, list[str]] = {}
         #: Where a piece of text goes, as JSON without its brackets; empty unless text is open.
         self.text_place = b""
@@ -48,7 +49,7 @@ class Items:
         """A page that the text up to here rests on."""
         said = self._enter_part("output_text")
         part = self._item["content"][-1]
-        here = sum(map(len, self.pieces))
+        here = self._length()
         annotation = {
             "type": "url_citation",
             "start_index": here,
@@ -63,6 +64,18 @@ class Items:
         }
         part["annotations"].append(annotation)
         return [*said, ("response.output_text.annotation.added", place)]
+
+    def _length(self) -> int:
+        """Characters of the open text: counts what has come since it was asked for last."""
+        count, length = self._measured
+        length += sum(map(len, self.pieces[count:]))
+        self._measured = (len(self.pieces), length)
+        return length
+
+    def _take_pieces(self) -> str:
+        """The open text, which ends."""
+        text, self.pieces, self._measured = "".join(self.pieces), [], (0, 0)
+        return text
 
     def _enter_part(self, kind: str) -> Said:
         said: Said = []
@@ -87,8 +100,7 @@ class Items:
         self.text_place = b""
         part, place = parts[-1], self._place("content_index")
         member = "text" if part["type"] == "output_text" else "refusal"
-        part[member] = "".join(self.pieces)
-        self.pieces = []
+        part[member] = self._take_pieces()
         whole: JSON = {**place, member: part[member]}
         if member == "text":
             whole["logprobs"] = []
@@ -125,8 +137,7 @@ class Items:
         if not self._item["summary"]:
             return []
         part, place = self._item["summary"][-1], self._place("summary_index")
-        part["text"] = "".join(self.pieces)
-        self.pieces = []
+        part["text"] = self._take_pieces()
         return [
             ("response.reasoning_summary_text.done", {**place, "text": part["text"]}),
             ("response.reasoning_summary_part.done", {**place, "part": part}),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from headwater.errors import RequestError
 from headwater.generation import GenerationRequest, Message
-from headwater.wires.base import JSON
+from headwater.wires.base import JSON, dump
 from headwater.wires.members import (
     CHAT_MEMBERS,
     Assistant,
@@ -55,6 +55,8 @@ _ECHOED: Final = (
     "top_p",
     "user",
 )
+# Bytes of JSON of one echoed member, `metadata` aside, which has bounds of its own.
+_LONGEST_ECHO: Final = 4096
 # Of `metadata`, as the API reference says.
 _MOST_METADATA: Final = 16
 _LONGEST_KEY: Final = 64
@@ -101,8 +103,16 @@ def _check_echoed(body: JSON) -> None:
 
 
 def echoed(body: JSON) -> JSON:
-    """The members of the request that the answer repeats."""
-    return picked(body, _ECHOED)
+    """The members of the request that the answer repeats.
+
+    The stream keeps them, and each reader is sent them twice, so longer ones are left out. SDKs
+    then see what a request without them would have.
+    """
+    return {
+        name: value
+        for name, value in picked(body, _ECHOED).items()
+        if name == "metadata" or len(dump(value)) <= _LONGEST_ECHO
+    }
 
 
 def _options(body: JSON) -> JSON:

@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from headwater import events as ev
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, RequestError
 from headwater.generation import GenerationRequest
+from headwater.json_text import UNREADABLE, read_json
 from headwater.snapshot import Snapshot
 from headwater.wires.base import JSON, PING, Fold, OnDisconnect, dump, error_body, spoken
 from headwater.wires.ui_request import PROVIDER_DATA, chat_request
@@ -157,9 +158,9 @@ class UIFold(Fold):
         raw = "".join(pieces)
         chunk: JSON = {"toolCallId": call, "toolName": self._names[call]}
         try:
-            value = msgspec.json.decode(raw or "{}")
-        except msgspec.DecodeError:  # a model may write anything
-            problem = "The arguments are not JSON."
+            value = read_json(raw or "{}")
+        except (*UNREADABLE, RequestError):  # a model may write anything
+            problem = "The arguments are not JSON, or nested too deeply."
             return [{"type": "tool-input-error", **chunk, "input": raw, "errorText": problem}]
         return [{"type": "tool-input-available", **chunk, "input": value}]
 
@@ -169,16 +170,25 @@ class _Message:
 
     def __init__(self) -> None:
         self.parts: list[JSON] = []
-        self._text: JSON = {}
+        self._text: list[str] = []  # the pieces of the text that is open
+        self._texts: list[tuple[JSON, list[str]]] = []
         self._tools: dict[str, JSON] = {}
+
+    def finish(self) -> list[JSON]:
+        """The parts. Their texts are joined here: adding to a text copies it each time."""
+        for part, pieces in self._texts:
+            part["text"] = "".join(pieces)
+        return self.parts
 
     def add(self, chunk: JSON) -> None:
         kind = chunk["type"]
         if kind in ("text-start", "reasoning-start"):
-            self._text = {"type": kind.removesuffix("-start"), "text": "", "state": "done"}
-            self.parts.append(self._text)
+            self._text = []
+            part = {"type": kind.removesuffix("-start"), "text": "", "state": "done"}
+            self._texts.append((part, self._text))
+            self.parts.append(part)
         elif kind in ("text-delta", "reasoning-delta"):
-            self._text["text"] += chunk["delta"]  # other parts may stand behind it
+            self._text.append(chunk["delta"])  # other parts may stand behind it
         elif kind == "start-step":
             self.parts.append({"type": "step-start"})
         elif kind.startswith("tool-"):
@@ -230,7 +240,7 @@ class UIWire:
             for chunk in fold.chunks(event):
                 whole.add(chunk)
         message = options[0] if options and options[0] else f"msg_{snapshot.stream}"
-        return {"id": message, "role": "assistant", "parts": whole.parts}
+        return {"id": message, "role": "assistant", "parts": whole.finish()}
 
     def error(self, error: HeadwaterError, request_id: str) -> JSON:
         return error_body(error, request_id)

@@ -120,6 +120,7 @@ class _Schema:
             self._budget.spend(self._path)
             for name, inner in value.items():
                 if name not in _IGNORED:
+                    _check_length(path, name)
                     self._check_keyword(f"{path}.{name}", name, inner, level + 1)
 
     def _check_keyword(self, path: str, name: str, value: Any, level: int) -> None:

@@ -49,7 +49,7 @@ def parse(data: bytes, name: str) -> list[Line]:
         try:
             line = _decoder.decode(text)
             _check(line, lines)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"{name} is not a tape: line {number}: {error}") from error
         lines.append(line)
     if not lines or not isinstance(lines[-1][1], (StreamEnd, StreamError)):
