@@ -28,7 +28,6 @@ from headwater.streams import Hub, Stream
 from headwater.streams.ending import Told
 from headwater.streams.limits import Limits, Ticket
 from headwater.streams.recovery import Recovery, read_plan
-from headwater.streams.turns import Turns
 from headwater.transforms import Change, Transforms, made
 from headwater.upstream import Pool
 from headwater.wires.agui import WIRE as AGUI
@@ -122,7 +121,7 @@ class Runtime:
         self.hub = Hub(settings, self.store, self._recover, observer, on_end)
         self.rights = Rights(settings)
         self.limits = Limits(self.rights.limits)
-        self.turns = Turns()
+        self.turns = self.hub.turns
 
     async def generate(
         self,

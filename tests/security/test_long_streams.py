@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from headwater import events as ev
+from headwater.position import START, Position
+from headwater.settings import Settings
+from headwater.stores.base import Entry, Record
+from headwater.stores.memory import MemoryStore
+from headwater.streams import Hub
 from headwater.testing import chat
 from tests.conftest import Figures
 from tests.faults.watching import BOUND_S
@@ -57,3 +65,49 @@ def test_the_state_of_a_hundred_thousand_tokens(w: World, stream: str, figures: 
     assert states == [TOKENS] * 16
     figures("8 states of 100,000 tokens", f"/healthz {max(waits) * 1000:.0f} ms at most")
     assert max(waits) < 4.0
+
+
+class Watched(MemoryStore):
+    """Counts the reads of each turn of the loop."""
+
+    turn = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = Counter[int]()
+
+    async def read(self, stream: str, after: Position, limit: int) -> Sequence[Entry] | None:
+        self.reads[self.turn] += 1
+        return await super().read(stream, after, limit)
+
+
+def test_sixty_states_at_once_take_turns() -> None:
+    """At most four are folded in one turn of the loop, and one is made use of."""
+
+    async def scenario() -> tuple[Watched, Counter[int]]:
+        store, used = Watched(), Counter[int]()
+        hub, record = Hub(Settings(), store), Record("s", None, "m", 1)
+        await store.create(record)
+        at, text = START, ev.encode(ev.TextDelta("x" * 4000))
+        for number in range(1, 200):
+            last = Position(1, number)
+            store.append("s", at, last, text, False, lambda _: None)
+            at = last
+
+        async def look() -> None:
+            snapshot = await hub.snapshot(record)
+            used[store.turn] += 1
+            assert len(snapshot.text) == 199 * 4000
+
+        looks = asyncio.gather(*(look() for _ in range(60)))
+        while not looks.done():
+            await asyncio.sleep(0)
+            store.turn += 1
+        await looks
+        await hub.aclose()
+        return store, used
+
+    store, used = asyncio.run(scenario())
+    assert max(store.reads.values()) <= 4
+    assert sum(store.reads.values()) > 60 * 4
+    assert (max(used.values()), used.total()) == (1, 60)

@@ -29,6 +29,7 @@ from headwater.streams.recovery import Recover, Recovery, resumption
 from headwater.streams.remote import Remote
 from headwater.streams.stream import Stream
 from headwater.streams.subscriber import Sink, Subscriber
+from headwater.streams.turns import Turns
 from headwater.wires.base import OnDisconnect, Wire
 
 log = logging.getLogger("headwater.streams")
@@ -44,7 +45,7 @@ _OVERLOAD_RETRY_S: Final = 1.0
 #: "once begun": the source itself sees to it that there is a first token.
 Timed = Literal["always", "once begun", "never"]
 
-# Readers that replay in one turn of the loop: each folds and writes up to 64 KiB.
+# Readers that replay, and snapshots that are folded, in one turn of the loop: up to 64 KiB each.
 _REPLAYS: Final = 4
 
 # Beyond its lease, how long the streams of a dead process wait for whoever sweeps up after it.
@@ -86,7 +87,9 @@ class Hub:
             self._take_on,
             self._endings.tell,
         )
-        self._turns = asyncio.Semaphore(_REPLAYS)
+        self._replays = asyncio.Semaphore(_REPLAYS)
+        #: Of what holds the loop for milliseconds at once.
+        self.turns = Turns()
         self._opening: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._readiness = Readiness(store, self.open)
@@ -265,14 +268,19 @@ class Hub:
             sink,
             after=after,
             heartbeat_s=self.settings.server.heartbeat_s,
-            turns=self._turns,
+            turns=self._replays,
             on_left=self.observer.reader(stream, wire.name, after != START),
         )
 
     async def snapshot(self, record: Record) -> Snapshot:
-        """What the log says so far."""
-        snapshot = await fold_log(self.store, record.stream)
+        """What the log says so far.
+
+        For a long one the caller has a turn of the loop: what it makes of the snapshot before it
+        awaits anything else is made beside no other large step.
+        """
+        snapshot = await fold_log(self.store, record.stream, self._replays)
         snapshot.know(record.stream, record.model, record.route, record.principal, record.metadata)
+        await self.turns.take(snapshot.size)
         return snapshot
 
     async def stop(self, stream: str, principal: str | None) -> None:

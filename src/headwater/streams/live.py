@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError
 from headwater.position import START, Position
 from headwater.snapshot import Snapshot
-from headwater.stores.base import Note, Record, Store
+from headwater.stores.base import Entry, Note, Record, Store
 from headwater.streams.feed import Batch, Feed
 
 # One read of the store while a log is followed. Decoding its events takes 3 ms.
 READ_BYTES = 64 * 1024
 
 
-async def fold_log(store: Store, stream: str) -> Snapshot:
-    """What the log says so far."""
+async def fold_log(
+    store: Store, stream: str, turns: AbstractAsyncContextManager[None] | None = None
+) -> Snapshot:
+    """What the log says so far. Each step of the fold holds one of `turns`, where there are any."""
     snapshot = Snapshot()
-    position = START
-    while entries := await store.read(stream, position, READ_BYTES):
-        for entry in entries:
-            events = ev.decode_lines(entry.data) if entry.data else []
-            for seq, event in enumerate(events, entry.last.seq - len(events) + 1):
-                snapshot.add(event, Position(entry.last.epoch, seq))
-            snapshot.size += len(entry.data)
-        position = entries[-1].last
-        await asyncio.sleep(0)  # a store in memory answers without letting others run
+    turns = turns or nullcontext()
+    position: Position | None = START
+    while position is not None:
+        async with turns:
+            # Holders of a turn hold it over this: many folds at once leave the loop to others.
+            await asyncio.sleep(0)
+            entries = await store.read(stream, position, READ_BYTES)
+            position = _fold_in(snapshot, entries or ())
     return snapshot
+
+
+def _fold_in(snapshot: Snapshot, entries: Sequence[Entry]) -> Position | None:
+    """The position behind these entries; None when there were none."""
+    for entry in entries:
+        events = ev.decode_lines(entry.data) if entry.data else []
+        for seq, event in enumerate(events, entry.last.seq - len(events) + 1):
+            snapshot.add(event, Position(entry.last.epoch, seq))
+        snapshot.size += len(entry.data)
+    return entries[-1].last if entries else None
 
 
 class Live:
