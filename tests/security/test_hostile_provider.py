@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,16 @@ def test_an_error_that_is_not_utf_8_ends_the_request_at_once(
     assert error["code"] == code, error
     assert "d\ufffdpass\ufffd" in error["message"]
     assert took < 15
+
+
+def test_no_failures_elsewhere_take_its_retries(odd: Odd) -> None:
+    """Those of a tape cost nothing, so any caller can have as many as they like."""
+    refused = body_of("native", "hello", model="tape/story?refuse")
+    with ThreadPoolExecutor(20) as pool:
+        for answer in pool.map(lambda _: ask(odd.port, PATHS["native"], refused), range(20)):
+            assert error_of(answer.body)["code"] != "internal"
+    body, _ = odd.ask("openai", Answer([b"{}"], 500, JSON, framing="length"))
+    assert b'"attempts":3' in body
 
 
 def test_it_is_asked_again_as_after_any_error(odd: Odd) -> None:

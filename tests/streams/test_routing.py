@@ -352,12 +352,14 @@ def test_retries_have_a_budget_and_the_next_route_has_none() -> None:
     async def scenario() -> None:
         shared = router()
         first, second = Provider("a/m", http(500)()), Provider("b/m", "hello")
-        alone = Provider("c/m", http(500)())
+        alone, other = Provider("a/any", http(500)()), Provider("c/m", http(500)())
         for _ in range(100):
             await whole(shared, alone)
         assert 100 + 20 <= alone.asked <= 100 + 20 + 100 * 0.2
         reading, _ = await whole(shared, first, second)
         assert (reading.text, first.asked) == ("hello", 1)
+        await whole(shared, other)  # of another provider, which has its own
+        assert other.asked == 3
 
     run(scenario())
 

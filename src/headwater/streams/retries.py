@@ -32,7 +32,7 @@ def verdict(error: HeadwaterError) -> Verdict:
 
 
 class Retries:
-    """The budget of a process; `jitter` gives numbers from 0 to 1."""
+    """The budget of a provider in one process; `jitter` gives numbers from 0 to 1."""
 
     __slots__ = ("_budget", "_jitter")
 
@@ -41,7 +41,7 @@ class Retries:
         self._budget = _BUDGET
 
     def earn(self) -> None:
-        """A request begins."""
+        """The provider is asked for the first time by a request."""
         self._budget = min(_BUDGET, self._budget + _EARNED)
 
     def wait(self, error: HeadwaterError, made: int, left_s: float) -> float | None:

@@ -15,7 +15,7 @@ from headwater.streams.routing import Candidate, RoutedSource, passed_over
 
 
 class Router:
-    """What the requests of one process share: breakers, the budget of retries, times of routes.
+    """What the requests of one process share: breakers, budgets of retries, times of routes.
 
     `jitter` gives numbers from 0 to 1. Belongs to one event loop.
     """
@@ -25,7 +25,7 @@ class Router:
     ) -> None:
         self._limits = limits
         self._jitter = jitter
-        self._retries = Retries(jitter)
+        self._retries: dict[str, Retries] = {}
         self._breakers: dict[str, Breaker] = {}
         self._hedging: dict[str, Hedging] = {}
 
@@ -54,7 +54,7 @@ class Router:
                 left = ordered[at:]
                 refused = [passed_over(route, error) for route, error in refusals.items()]
                 return RoutedSource(
-                    left, first, asked, self._limits, self._retries, breakers, hedging, refused
+                    left, first, asked, self._limits, self._budget, breakers, hedging, refused
                 )
         raise refusals[candidates[0].route]
 
@@ -86,6 +86,17 @@ class Router:
             sorted(candidates, key=lambda c: not self._breakers[c.route].ready(now)),
             self._breakers,
         )
+
+    def _budget(self, route: str) -> Retries:
+        """One for each provider, so that what fails at one takes no retries from the others.
+
+        Providers are those of the configuration; the model's name may be any text.
+        """
+        provider = route.partition("/")[0]
+        retries = self._retries.get(provider)
+        if retries is None:
+            retries = self._retries[provider] = Retries(self._jitter)
+        return retries
 
     def _hedging_of(self, name: str, settings: HedgeSettings) -> Hedging:
         hedging = self._hedging.get(name)

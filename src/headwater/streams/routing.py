@@ -53,7 +53,8 @@ class RoutedSource:
 
     `attempts` counts what was asked; `route` is who answers where that is not the first choice.
     `first` is the first candidate's source, made already; `asked` the first choice; `refused` those
-    before it that cannot do the request.
+    before it that cannot do the request. `budgets` gives the budget of retries of a candidate's
+    route.
     """
 
     __slots__ = (
@@ -61,7 +62,7 @@ class RoutedSource:
         "_at",
         "_began_at",
         "_breakers",
-        "_budget",
+        "_budgets",
         "_candidates",
         "_entered_at",
         "_hedging",
@@ -87,14 +88,14 @@ class RoutedSource:
         first: ProviderSource,
         asked: str,
         limits: TimeoutSettings,
-        retries: Retries,
+        budgets: Callable[[str], Retries],
         breakers: Mapping[str, Breaker],
         hedging: Hedging | None,
         refused: Sequence[Try] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._limits = limits
-        self._budget = retries
+        self._budgets = budgets
         self._candidates = candidates
         self._asked = asked
         self._breakers = breakers
@@ -127,7 +128,7 @@ class RoutedSource:
     def start(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._began_at = self._entered_at = self._loop.time()
-        self._budget.earn()
+        self._budgets(self._candidates[0].route).earn()
         if self._hedging is not None:
             self._hedging.requested()
         self._begin(self._latest)
@@ -204,7 +205,8 @@ class RoutedSource:
         until = self._began_at + self._limits.first_token_s
         if self._at + 1 < len(self._candidates):
             until = min(until, self._entered_at + _WITH_OTHERS_S)
-        wait = self._budget.wait(error, self._retries, until - self._loop.time())
+        budget = self._budgets(self._candidates[self._at].route)
+        wait = budget.wait(error, self._retries, until - self._loop.time())
         if wait is None:
             return False
         self._retries += 1
@@ -231,6 +233,7 @@ class RoutedSource:
                 self._tries.append(passed_over(self._candidates[self._at].route, error))
                 continue  # what it cannot do is no news to a caller whom another one failed
             self._entered_at, self._retries = self._loop.time(), 0
+            self._budgets(self._candidates[self._at].route).earn()
             self._begin(source)
             return True
         return False
