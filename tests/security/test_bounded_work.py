@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,8 +21,9 @@ from headwater.settings import LimitSettings
 from headwater.streams.limits import Limits
 from headwater.testing import DONE, Answer, chunk
 from headwater.wires.agui import RunFold
-from headwater.wires.base import dump
+from headwater.wires.base import Fold, dump
 from headwater.wires.openai_responses_items import Items
+from tests.helpers.hub import BucketSink, begin, make_hub, settle
 from tests.server.serving import ask, frames
 from tests.server.wires import PATHS, body_of, is_end, outcome, text_of
 from tests.server.world import World, world
@@ -297,3 +299,42 @@ def test_a_reader_is_not_sent_long_instructions(w: World) -> None:
     assert frames(answer.body)
     assert b'"instructions":null' in answer.body
     assert b"y" * 1_000_000 in w.asked(prompt).body
+
+
+# readers of one stream
+
+
+def test_a_thousand_readers_that_leave_the_edge_at_once_share_one_copy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copies = 0
+    copy = Fold.copy
+
+    def counted(fold: Fold) -> Fold:
+        nonlocal copies
+        copies += 1
+        return copy(fold)
+
+    monkeypatch.setattr(Fold, "copy", counted)
+
+    async def run() -> None:
+        hub = make_hub()
+        stream, source = await begin(hub)
+        sinks = [BucketSink(2 if number % 2 else 1 << 30) for number in range(1000)]
+        for sink in sinks:
+            hub.read(stream.id, WIRES["responses"], sink)
+        source.say(ev.TextDelta("Blue"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert copies <= 2  # half of the readers are full, and have left
+        source.say(ev.TextDelta("."))
+        for sink in sinks:
+            sink.empty(1 << 30)
+        await settle(lambda: all(b'"."' in sink.data for sink in sinks))
+        before = copies
+        source.end()
+        await settle(lambda: all(sink.closed for sink in sinks))
+        assert copies == before  # at the end they leave for good
+        assert len({sink.data for sink in sinks}) == 1
+
+    asyncio.run(run())

@@ -36,8 +36,8 @@ class Reader(Protocol):
     def deliver(self, frames: bytes, position: Position, ended: bool) -> None:
         """Frames up to `position`; after `ended` nothing follows."""
 
-    def fall_behind(self, fold: Fold) -> None:
-        """Leave the edge, where `fold` stands, and come back to it by way of the store."""
+    def fall_behind(self, fold: Callable[[], Fold]) -> None:
+        """Leave the edge, where `fold()` stands, and come back to it by way of the store."""
 
     def fail(self) -> None:
         """It could not take them: cut its connection, so that it knows."""
@@ -51,6 +51,7 @@ class View:
     """The live edge in one wire with one set of options: its readers share its frames."""
 
     __slots__ = (
+        "_copy",
         "fold",
         "key",
         "readers",
@@ -61,6 +62,23 @@ class View:
         self.fold = fold
         # Made anew when somebody comes or goes, so that it can be walked while readers leave.
         self.readers: tuple[Reader, ...] = ()
+        self._copy: Fold | None = None  # of the fold, where it stands now
+
+    def render(self, batch: Batch) -> bytes:
+        """The frames of the next batch."""
+        self._copy = None
+        first = batch.first
+        return self.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
+
+    def leave_copy(self) -> Callable[[], Fold]:
+        """Makes a copy of the fold as it stands now, when it is called.
+
+        A long log makes a large fold, and a thousand readers may fall behind in one turn. They
+        share one copy here, and each copies that in a turn of its own.
+        """
+        if self._copy is None:
+            self._copy = self.fold.copy()
+        return self._copy.copy
 
 
 class Feed:
@@ -108,7 +126,7 @@ class Feed:
             if first.epoch and len(view.readers) > _FEW:
                 _thin_out(view, batch)
             try:
-                frames = view.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
+                frames = view.render(batch)
             except Exception:  # a wire's fault, which may be another package's, is not the stream's
                 log.exception("the wire %s failed", view.key[0])
                 for reader in view.readers:
@@ -170,16 +188,30 @@ class Feed:
             self._views = (*self._views, view)
         view.readers = (*view.readers, reader)
 
-    def part(self, reader: Reader, wire: Wire, options: tuple[Any, ...]) -> Fold | None:
-        """No longer be handed frames. The answer is the fold at the edge, to go on from it."""
-        view = self._view((wire.name, options))
+    def part(
+        self, reader: Reader, wire: Wire, options: tuple[Any, ...]
+    ) -> Callable[[], Fold] | None:
+        """No longer be handed frames. The answer makes the fold at the edge, to go on from it."""
+        view = self._drop(reader, (wire.name, options))
+        if view is None:
+            return None
+        if view.readers:
+            return view.leave_copy()
+        fold = view.fold
+        return lambda: fold
+
+    def drop(self, reader: Reader, wire: Wire, options: tuple[Any, ...]) -> None:
+        """No longer be handed frames, for good."""
+        self._drop(reader, (wire.name, options))
+
+    def _drop(self, reader: Reader, key: Key) -> View | None:
+        view = self._view(key)
         if view is None or reader not in view.readers:
             return None
         view.readers = tuple(other for other in view.readers if other is not reader)
-        if view.readers:
-            return view.fold.copy()
-        self._views = tuple(other for other in self._views if other is not view)
-        return view.fold
+        if not view.readers:
+            self._views = tuple(other for other in self._views if other is not view)
+        return view
 
     def _view(self, key: Key) -> View | None:
         for view in self._views:
@@ -194,7 +226,7 @@ def _thin_out(view: View, batch: Batch) -> None:
     if len(view.readers) > most:
         behind, view.readers = view.readers[most:], view.readers[:most]
         for reader in behind:
-            reader.fall_behind(view.fold.copy())
+            reader.fall_behind(view.leave_copy())
 
 
 def _nothing() -> None:

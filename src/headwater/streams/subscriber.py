@@ -53,6 +53,7 @@ class Subscriber:
     __slots__ = (
         "_after",
         "_at_edge",
+        "_behind",
         "_feed",
         "_fold",
         "_folded",
@@ -99,6 +100,7 @@ class Subscriber:
         self._heartbeat_s = heartbeat_s
         self._after = after
         self._fold = wire.fold(options)
+        self._behind: Callable[[], Fold] | None = None  # makes the fold where the edge was left
         self._folded = START if self._fold.has_history else after
         self._at_edge = False
         self._full = False
@@ -125,10 +127,10 @@ class Subscriber:
                 self._full = True
                 self._part()
 
-    def fall_behind(self, fold: Fold) -> None:
+    def fall_behind(self, fold: Callable[[], Fold]) -> None:
         """`feed.Reader`: too many stand at the edge for what comes now."""
         self._at_edge = False
-        self._fold = fold
+        self._behind = fold
         self._replay = self._loop.create_task(self._catch_up())
 
     def fail(self) -> None:
@@ -146,8 +148,10 @@ class Subscriber:
         self._sink.on_ready = None
         if self._replay is not None:
             self._replay.cancel()
-        self._part()
         if self._feed is not None:
+            if self._at_edge:
+                self._at_edge = False
+                self._feed.drop(self, self._wire, self._options)
             self._feed.leave()
         if self._on_left is not None:
             gone_full = self._full and self._how == "left"
@@ -167,6 +171,7 @@ class Subscriber:
             if self._full:
                 return
             self._at_edge = True
+            self._take_fold()
             feed.join(self, self._wire, self._options, self._fold)
         else:
             self._replay = self._loop.create_task(self._catch_up())
@@ -187,7 +192,11 @@ class Subscriber:
     def _part(self) -> None:
         if self._at_edge and self._feed is not None:
             self._at_edge = False
-            self._fold = self._feed.part(self, self._wire, self._options) or self._fold
+            self._behind = self._feed.part(self, self._wire, self._options)
+
+    def _take_fold(self) -> None:
+        if self._behind is not None:
+            self._fold, self._behind = self._behind(), None
 
     async def _catch_up(self) -> None:
         try:
@@ -221,6 +230,7 @@ class Subscriber:
 
     def _fold_in(self, entries: Sequence[Entry]) -> bool:
         """Fold entries, writing what is after the reader's position; True at the terminal event."""
+        self._take_fold()
         frames: list[bytes] = []
         ended = False
         for entry in entries:
