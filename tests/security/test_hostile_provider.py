@@ -121,6 +121,42 @@ def test_members_of_another_type_are_not_there(odd: Odd, kind: str, answer: Any)
     assert took < 15
 
 
+@pytest.mark.parametrize(
+    ("kind", "vendor", "part", "value"),
+    [
+        ("responses", "openai", "item", {"type": "item_reference", "id": "msg_1"}),
+        ("responses", "openai", "item", {"type": "message", "role": "user", "content": [{"type": "input_file", "file_url": "http://a/"}]}),
+        ("responses", "openai", "item", {"type": "computer_call_output", "output": {"file_id": "f"}}),
+        ("responses", "openai", "item", "x"),
+        ("responses", "openai", "reasoning", {"type": "item_reference", "id": "rs_1"}),
+        ("anthropic", "anthropic", "block", {"type": "document", "source": {"type": "file", "file_id": "f"}}),
+        ("anthropic", "anthropic", "block", {"type": "image", "source": {"type": "url", "url": "http://a/"}}),
+        ("anthropic", "anthropic", "block", {"type": "tool_result"}),
+        ("anthropic", "anthropic", "signature", {"type": "x"}),
+        ("anthropic", "anthropic", "redacted_thinking", 7),
+        ("anthropic", "anthropic", "citation", {"type": "document"}),
+        ("gemini", "gemini", "part", {"fileData": {"fileUri": "https://a/"}}),
+        ("gemini", "gemini", "part", {"executableCode": {}, "fileData": {}}),
+        ("gemini", "gemini", "thought_signature", {"fileData": {}}),
+    ],
+)  # fmt: skip
+def test_what_a_provider_cannot_have_sent_is_not_sent_to_it(
+    odd: Odd, kind: str, vendor: str, part: str, value: Any
+) -> None:
+    """As its own data come back, which no list of members guards."""
+    before = len(odd.upstream.posts)
+    said = {
+        "role": "assistant",
+        "content": "x",
+        "provider_data": [{"provider": vendor, "part": part, "value": value}],
+    }
+    messages = [{"role": "user", "content": "x"}, said, {"role": "user", "content": "y"}]
+    answer = ask(odd.port, PATHS["native"], {"model": f"{kind}/m", "messages": messages})
+    assert answer.status == 400, answer
+    assert answer.error["param"] == "messages[1].provider_data[0].value"
+    assert len(odd.upstream.posts) == before
+
+
 class Breaking(StreamParser):
     """Has a fault of our own."""
 

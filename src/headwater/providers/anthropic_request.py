@@ -15,6 +15,7 @@ import msgspec
 from headwater.generation import GenerationRequest
 from headwater.providers.conversation import Image, Turn, system_text, turns
 from headwater.providers.members import Members, Schema
+from headwater.providers.returned import is_text, typed
 
 VENDOR: Final = "anthropic"
 _API: Final = "Anthropic's Messages API"
@@ -39,6 +40,16 @@ _OWN: Final = ("top_k", "thinking", "output_config")
 # OpenAI's names too.
 _TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 
+_RETURNABLE: Final = {
+    "signature": is_text,
+    "redacted_thinking": is_text,
+    "citation": typed(lambda kind: kind.endswith("_location")),
+    # Of tools that ran at the provider.
+    "block": typed(
+        lambda kind: kind in ("server_tool_use", "mcp_tool_use") or kind.endswith("_tool_result")
+    ),
+}
+
 Block = dict[str, Any]
 
 
@@ -46,7 +57,7 @@ def message_body(
     request: GenerationRequest, model: str, kept: Collection[str] = ()
 ) -> dict[str, Any]:
     """The body; `RequestError` for what this API lacks. `kept` members go on as they are."""
-    conversation = turns(request.messages, _API, VENDOR, tells_failure=True)
+    conversation = turns(request.messages, _API, VENDOR, _RETURNABLE, tells_failure=True)
     members = Members(request.options, _API, kept)
     body: dict[str, Any] = {
         "model": model,

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from headwater.errors import RequestError
 from headwater.generation import Message
 from headwater.json_text import UNREADABLE, JsonBounds, inner_error, read_json
+from headwater.providers.returned import Returnable
 
 _FAILED: Final = "Error: "
 
@@ -73,17 +74,29 @@ class Turn(NamedTuple):
 
 
 def turns(
-    messages: list[Message], api: str, vendor: str, *, tells_failure: bool = False
+    messages: list[Message],
+    api: str,
+    vendor: str,
+    returnable: Returnable | None = None,
+    *,
+    tells_failure: bool = False,
 ) -> list[Turn]:
     """The turns of a conversation; `RequestError` for what `api` cannot be sent.
 
-    Where the API has no member that tells of a tool's failure, its text does.
+    `returnable` says what of `vendor` may go back to it. Where the API has no member that tells of a
+    tool's failure, its text does.
     """
     if not tells_failure:
         messages = [failure_in_words(message) for message in messages]
     bounds = JsonBounds()  # of the arguments of all calls together
     return [
-        _turn(message, f"messages[{number}]", api, vendor, bounds)
+        _turn(
+            message,
+            f"messages[{number}]",
+            api,
+            bounds,
+            _kept(message, f"messages[{number}]", vendor, returnable or {}),
+        )
         for number, message in enumerate(messages)
     ]
 
@@ -107,7 +120,7 @@ def system_text(conversation: list[Turn]) -> str:
     return "\n\n".join(turn.text for turn in conversation if turn.role == "system" and turn.text)
 
 
-def _turn(message: Message, where: str, api: str, vendor: str, bounds: JsonBounds) -> Turn:
+def _turn(message: Message, where: str, api: str, bounds: JsonBounds, kept: list[Kept]) -> Turn:
     role = message["role"]
     if role == "function":
         raise RequestError(
@@ -120,7 +133,7 @@ def _turn(message: Message, where: str, api: str, vendor: str, bounds: JsonBound
         calls=list(_calls(message, where, bounds)) if role == "assistant" else [],
         call_id=_text(message, "tool_call_id", where) if role == "tool" else "",
         reasoning=_reasoning(message),
-        kept=_kept(message, vendor),
+        kept=kept,
         failed=message.get("is_error") is True,
     )
 
@@ -130,15 +143,19 @@ def _reasoning(message: Message) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _kept(message: Message, vendor: str) -> list[Kept]:
+def _kept(message: Message, where: str, vendor: str, returnable: Returnable) -> list[Kept]:
+    """The vendor's own data; `RequestError` for what that vendor cannot have sent."""
     value = message.get("provider_data")
-    if not isinstance(value, list):
-        return []
-    return [
-        Kept(str(item.get("part")), item.get("value"), _number(item.get("at")))
-        for item in value
-        if isinstance(item, dict) and item.get("provider") == vendor
-    ]
+    kept: list[Kept] = []
+    for number, item in enumerate(value if isinstance(value, list) else ()):
+        part = item.get("part") if isinstance(item, dict) else None
+        if not isinstance(part, str) or part not in returnable or item.get("provider") != vendor:
+            continue
+        if not returnable[part](item.get("value")):
+            at = f"{where}.provider_data[{number}].value"
+            raise RequestError(f"{at} is no {part[:50]} that {vendor} sends.", param=at)
+        kept.append(Kept(part, item.get("value"), _number(item.get("at"))))
+    return kept
 
 
 def _number(value: Any) -> int | None:

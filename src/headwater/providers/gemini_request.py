@@ -19,6 +19,7 @@ from headwater.generation import GenerationRequest
 from headwater.json_text import UNREADABLE, JsonBounds, read_json
 from headwater.providers.conversation import Call, Image, Turn, system_text, turns
 from headwater.providers.members import Function, Members, Schema
+from headwater.providers.returned import is_text, only
 from headwater.providers.text import MADE
 
 VENDOR: Final = "gemini"
@@ -36,12 +37,18 @@ _CONFIG: Final = {
 # For calls that another model made: Gemini 3 refuses a call without a signature.
 _UNSIGNED: Final = "skip_thought_signature_validator"
 
+_SIGNED: Final = only("signature", "call")
+_RETURNABLE: Final = {
+    "part": only("executableCode", "codeExecutionResult"),
+    "thought_signature": lambda value: is_text(value) or _SIGNED(value),
+}
+
 Part = dict[str, Any]
 
 
 def content_body(request: GenerationRequest, kept: Collection[str] = ()) -> dict[str, Any]:
     """The body; `RequestError` for what this API lacks. `kept` members go on as they are."""
-    conversation = turns(request.messages, _API, VENDOR, tells_failure=True)
+    conversation = turns(request.messages, _API, VENDOR, _RETURNABLE, tells_failure=True)
     members = Members(request.options, _API, kept)
     body: dict[str, Any] = {"contents": _contents(conversation)}
     if system := system_text(conversation):
@@ -154,7 +161,7 @@ def _parts(turn: Turn, names: dict[str, str], number: int, bounds: JsonBounds) -
     said = [_said(part) for part in turn.parts]
     if turn.role != "assistant":
         return said
-    ran: list[Part] = [value for value in turn.kept_as("part") if isinstance(value, dict)]
+    ran: list[Part] = turn.kept_as("part")
     calls = [_call(call) for call in turn.calls]
     _sign(turn, said, calls)
     return [*ran, *said, *calls]

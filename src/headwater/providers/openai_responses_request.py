@@ -12,6 +12,7 @@ from typing import Any, Final
 from headwater.generation import GenerationRequest
 from headwater.providers.conversation import Image, Turn, turns
 from headwater.providers.members import Function, Members
+from headwater.providers.returned import typed
 
 VENDOR: Final = "openai"
 _API: Final = "OpenAI's Responses API"
@@ -31,6 +32,13 @@ _KEPT: Final = (
 # Any type but the two that Chat Completions has: web_search, file_search, mcp, …
 _OWN_TOOLS: Final = ("",)
 
+# Besides calls: what else tools that ran at the provider leave.
+_LEFT: Final = ("compaction", "mcp_approval_request", "mcp_list_tools")
+_RETURNABLE: Final = {
+    "reasoning": typed(lambda kind: kind == "reasoning"),
+    "item": typed(lambda kind: kind.endswith("_call") or kind in _LEFT),
+}
+
 Item = dict[str, Any]
 
 
@@ -38,7 +46,7 @@ def response_body(
     request: GenerationRequest, model: str, kept: Collection[str] = ()
 ) -> dict[str, Any]:
     """The body; `RequestError` for what this API lacks. `kept` members go on as they are."""
-    conversation = turns(request.messages, _API, VENDOR)
+    conversation = turns(request.messages, _API, VENDOR, _RETURNABLE)
     members = Members(request.options, _API, (*_KEPT, *kept))
     body: dict[str, Any] = {}
     members.into(body, {name: name for name in _SAME})
@@ -107,7 +115,7 @@ def _items(turn: Turn) -> list[Item]:
         return [{"type": "function_call_output", "call_id": turn.call_id, "output": _said(turn)}]
     if turn.role != "assistant":
         return [{"role": turn.role, "content": _said(turn)}]
-    items: list[Item] = [kept.value for kept in turn.kept if kept.part in ("reasoning", "item")]
+    items: list[Item] = [kept.value for kept in turn.kept]
     if turn.text:
         items.append({"role": "assistant", "content": turn.text})
     items += [
