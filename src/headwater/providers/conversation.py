@@ -83,8 +83,8 @@ def turns(
 ) -> list[Turn]:
     """The turns of a conversation; `RequestError` for what `api` cannot be sent.
 
-    `returnable` says what of `vendor` may go back to it. Where the API has no member that tells of a
-    tool's failure, its text does.
+    `returnable` says what of `vendor` may go back to it. Where the API has no member that tells of
+    a tool's failure, its text does.
     """
     if not tells_failure:
         messages = [failure_in_words(message) for message in messages]
