@@ -84,6 +84,17 @@ class HeadwaterError(Exception):
         self.retry_after = retry_after
 
 
+def error_told(code: object, message: str, *, retryable: bool | None = None) -> HeadwaterError:
+    """The error that a server or a log tells of, which may be of another version than this one.
+
+    A code that is not known here is named by the message of an `upstream_error`. `retryable` None:
+    as the code says.
+    """
+    if isinstance(code, str) and code in STATUS:
+        return HeadwaterError(code, message, retryable=retryable)
+    return HeadwaterError("upstream_error", f"{message} ({code!r:.50})", retryable=retryable)
+
+
 class ConfigurationError(HeadwaterError):
     """A setting is unknown, of the wrong type, or contradicts another."""
 

@@ -272,6 +272,20 @@ def test_a_cut_connection_is_resumed_where_it_was_cut(tmp_path: Path) -> None:
     assert {r.headers["authorization"] for r in server.requests} == {"Bearer k"}
 
 
+@pytest.mark.parametrize("command", [["ask", "hi"], ["tail", "s1"], ["tail", "s1", "--json"]])
+def test_an_error_of_a_newer_server_is_named(command: list[str], tmp_path: Path) -> None:
+    failed = {"type": "stream-error", "code": "quota_gone", "message": "No more.", "retryable": False, "usage": None, "timing": None}  # fmt: skip
+    answer = Answer(native(*EVENTS[:3], failed), headers=HEADERS)
+    with Upstream(lambda _: answer) as server:
+        done = subprocess.run(
+            [HEADWATER, *command, "--server", f"http://127.0.0.1:{server.port}"],
+            env=environment(), cwd=tmp_path, check=False,
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "Error: No more. ('quota_gone')\n"
+
+
 def test_a_server_that_is_lost_is_given_up(tmp_path: Path) -> None:
     def answer(request: Request) -> Answer:
         if request.method == "POST":

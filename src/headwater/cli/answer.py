@@ -10,7 +10,7 @@ from typing import Final
 
 from headwater import events as ev
 from headwater.cli.terminal import say
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, error_told
 from headwater.shown import CONTROL
 
 _DIM: Final = "\x1b[2m"
@@ -71,7 +71,7 @@ class Answer:
         ended = time.perf_counter()
         self.leave()
         if isinstance(self._end, ev.StreamError):
-            raise HeadwaterError(self._end.code, self._end.message, retryable=self._end.retryable)
+            raise error_told(self._end.code, self._end.message, retryable=self._end.retryable)
         if self._end is None:
             raise HeadwaterError("truncated", "the answer broke off before its end")
         say(" · ".join(self._summary(self._end, ended)), err=True)

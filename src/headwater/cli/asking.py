@@ -14,7 +14,7 @@ import click
 
 from headwater import events as ev
 from headwater.cli.terminal import say_json
-from headwater.errors import HeadwaterError
+from headwater.errors import error_told
 from headwater.generation import GenerationRequest
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def print_events(play: Callable[[Listener], None]) -> None:
     play(heard)
     for end in last:
         if isinstance(end, ev.StreamError):
-            raise HeadwaterError(end.code, end.message, retryable=end.retryable)
+            raise error_told(end.code, end.message, retryable=end.retryable)
 
 
 def in_process(

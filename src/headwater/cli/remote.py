@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 import click
 
 from headwater import events as ev
-from headwater.errors import HeadwaterError, UpstreamError
+from headwater.errors import HeadwaterError, UpstreamError, error_told
 from headwater.json_text import UNREADABLE
 from headwater.sse import Decoder, SSEError
 
@@ -197,7 +197,7 @@ def _refusal(response: http.client.HTTPResponse) -> HeadwaterError:
     """Make the error of an answer that is no stream, in the words of the server if it has any."""
     try:
         error: dict[str, Any] = json.loads(response.read(_ERROR_BYTES))["error"]
-        return HeadwaterError(error["code"], str(error["message"]))
+        return error_told(error["code"], str(error["message"]))
     except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
         message = f"the server answered {response.status} {response.reason}"
         return UpstreamError("upstream_error", message, retryable=response.status >= 500)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headwater.errors import HeadwaterError
+from headwater.errors import error_told
 from headwater.position import Position
 from headwater.stores.base import Record
 from headwater.streams.hub import Hub
@@ -55,7 +55,7 @@ class Opened(msgspec.Struct, frozen=True):
         snapshot = await self.hub.snapshot(self.record)
         if snapshot.error is not None:
             error = snapshot.error
-            raise HeadwaterError(error.code, error.message, retryable=error.retryable)
+            raise error_told(error.code, error.message, retryable=error.retryable)
         return wire.whole(snapshot, options)
 
     def reader(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from headwater import events as ev
-from headwater.errors import HeadwaterError, StorageError
+from headwater.errors import HeadwaterError, StorageError, error_told
 from headwater.observe.logs import without_request
 from headwater.position import Position
 from headwater.stores.base import Entry, Note, Record, Store
@@ -106,7 +106,7 @@ class Remote(Live):
         events = ev.decode_lines(entry.data)
         last = events[-1]
         if isinstance(last, ev.StreamError):
-            self._failure = HeadwaterError(last.code, last.message, retryable=last.retryable)
+            self._failure = error_told(last.code, last.message, retryable=last.retryable)
         first = Position(entry.last.epoch, entry.last.seq - len(events) + 1)
         terminal = isinstance(last, ev.Terminal)
         self.feed.publish(Batch(first, entry.last, events, entry.data.split(b"\n"), terminal))
