@@ -51,7 +51,7 @@ class View:
     """The live edge in one wire with one set of options: its readers share its frames."""
 
     __slots__ = (
-        "_copy",
+        "copied",
         "fold",
         "key",
         "readers",
@@ -62,13 +62,8 @@ class View:
         self.fold = fold
         # Made anew when somebody comes or goes, so that it can be walked while readers leave.
         self.readers: tuple[Reader, ...] = ()
-        self._copy: Fold | None = None  # of the fold, where it stands now
-
-    def render(self, batch: Batch) -> bytes:
-        """The frames of the next batch."""
-        self._copy = None
-        first = batch.first
-        return self.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
+        #: Of the fold, where it stands now; None again with the next batch.
+        self.copied: Fold | None = None
 
     def leave_copy(self) -> Callable[[], Fold]:
         """Makes a copy of the fold as it stands now, when it is called.
@@ -76,9 +71,9 @@ class View:
         A long log makes a large fold, and a thousand readers may fall behind in one turn. They
         share one copy here, and each copies that in a turn of its own.
         """
-        if self._copy is None:
-            self._copy = self.fold.copy()
-        return self._copy.copy
+        if self.copied is None:
+            self.copied = self.fold.copy()
+        return self.copied.copy
 
 
 class Feed:
@@ -126,7 +121,8 @@ class Feed:
             if first.epoch and len(view.readers) > _FEW:
                 _thin_out(view, batch)
             try:
-                frames = view.render(batch)
+                view.copied = None
+                frames = view.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
             except Exception:  # a wire's fault, which may be another package's, is not the stream's
                 log.exception("the wire %s failed", view.key[0])
                 for reader in view.readers:
