@@ -21,21 +21,21 @@ from openai import OpenAI
 client = OpenAI(base_url={base!r}, api_key="none")
 model = client.models.list().data[0].id
 messages = [{{"role": "user", "content": "Why is the sky blue?"}}]
-stream = client.chat.completions.create(model="tape/story", messages=messages, stream=True)
+stream = client.chat.completions.create(model="tape/story?speed=20", messages=messages, stream=True)
 print("".join(c.choices[0].delta.content or "" for c in stream if c.choices))
 """
 _ANTHROPIC = """
 from anthropic import Anthropic
 client = Anthropic(base_url={base!r}, api_key="none")
 messages = [{{"role": "user", "content": "Why is the sky blue?"}}]
-print(client.messages.create(model="tape/story", max_tokens=99, messages=messages).content[0].text)
+print(client.messages.create(model="tape/story?speed=20", max_tokens=99, messages=messages).content[0].text)
 """
 
 
 @pytest.fixture(scope="module")
 def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """`headwater serve` on its own loopback; what runs a command there."""
-    environ = environment(HEADWATER_SERVER__DEFAULT_MODEL="tape/story", PYTHONUNBUFFERED="1")
+    environ = environment(HEADWATER_SERVER__DEFAULT_MODEL="tape/story?speed=20", PYTHONUNBUFFERED="1")
     process = subprocess.Popen(
         [*_ALONE, HEADWATER, "serve"],
         cwd=tmp_path_factory.mktemp("readme"),
