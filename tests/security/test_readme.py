@@ -35,7 +35,9 @@ print(client.messages.create(model="tape/story?speed=20", max_tokens=99, message
 @pytest.fixture(scope="module")
 def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """`headwater serve` on its own loopback; what runs a command there."""
-    environ = environment(HEADWATER_SERVER__DEFAULT_MODEL="tape/story?speed=20", PYTHONUNBUFFERED="1")
+    environ = environment(
+        HEADWATER_SERVER__DEFAULT_MODEL="tape/story?speed=20", PYTHONUNBUFFERED="1"
+    )
     process = subprocess.Popen(
         [*_ALONE, HEADWATER, "serve"],
         cwd=tmp_path_factory.mktemp("readme"),

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from headwater.events import StreamError, decode
 from headwater.testing import FaultyUpstream, chat
@@ -22,20 +18,6 @@ from tests.server.wires import outcome
 
 BOUND_S = 30.0
 BODY = {"prompt": "?"}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """One mebibyte; `grow` makes it larger."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def fill(path: Path) -> None:
