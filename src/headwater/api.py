@@ -29,17 +29,16 @@ from headwater.errors import ConfigurationError, RequestError
 from headwater.generation import GenerationRequest
 from headwater.models import ModelInfo
 from headwater.observe import logs, observer_of_process
-from headwater.providers.base import Source
-from headwater.providers.iterator import Spawn
+from headwater.providers.base import Source, Spawn
 from headwater.providers.pushed import PushedSource
 from headwater.runtime import OWN_MODEL, Runtime, store_opener, wire_named
 from headwater.settings import Settings, check_exposure, load
 from headwater.signals import drain_on_sigterm
-from headwater.streams import Stream
-from headwater.streams.ending import OnEnd, Told
+from headwater.streams import LocalStream
+from headwater.streams.ending import EndCallback, OnEnd
 from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect
-from headwater.writer import Begun
+from headwater.writer import StreamWriter
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope
@@ -127,7 +126,7 @@ class Headwater:
             runtime = self._runtimes[loop] = Runtime(
                 self.settings,
                 observer=observer_of_process(metered=self._metered),
-                on_end=None if self._on_end is None else Told(self._on_end, self._spawner()),
+                on_end=None if self._on_end is None else EndCallback(self._on_end, self._spawner()),
             )
             if self._signals:
                 drain_on_sigterm(loop, runtime.hub, self.settings.server.drain_s)
@@ -229,7 +228,7 @@ class Headwater:
         on_disconnect: OnDisconnect = "continue",
         on_end: OnEnd | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> Begun:
+    ) -> StreamWriter:
         """A stream to write piece by piece, in any process: `async with hw.start() as s`.
 
         `await s.text(…)` writes, `s.id` is what readers need; `with` does the same where there is
@@ -238,18 +237,18 @@ class Headwater:
         check_owner(owner)
         check_on_disconnect(on_disconnect)
 
-        async def begin(source: PushedSource) -> Stream:
+        async def begin(source: PushedSource) -> LocalStream:
             return await self.runtime().hub.start(
                 source,
                 model=model,
                 principal=owner,
                 on_disconnect=on_disconnect,
                 timed="never",
-                told=None if on_end is None else Told(on_end),
+                told=None if on_end is None else EndCallback(on_end),
                 metadata=metadata,
             )
 
-        return Begun(begin, self.bridge)
+        return StreamWriter(begin, self.bridge)
 
     async def stream(
         self, x: Question, *, model: str | None = None, **options: Any

@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from headwater.generation import GenerationRequest, Said
+from headwater.generation import GenerationRequest, PartialText
 from headwater.providers.base import Provider, Source
 from headwater.settings import HedgeSettings
 from headwater.streams.recovery import Recovery
@@ -53,7 +53,7 @@ class Choice(msgspec.Struct, frozen=True):
         """What happens when an answer to it breaks off; `wrap` is put around whoever goes on."""
         ways = [way for way in self.ways if way.provider.continues]
 
-        def candidates(said: Said) -> list[Candidate]:
+        def candidates(said: PartialText) -> list[Candidate]:
             return [
                 Candidate(way.route, partial(way.provider.source, request, way.model, said))
                 for way in ways

@@ -25,7 +25,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     principal: str | None = None
 
 
-class Said(msgspec.Struct, frozen=True):
+class PartialText(msgspec.Struct, frozen=True):
     """What a response that broke off has said, for another attempt to go on from.
 
     `tokens` is how many tokens that was at least: what was counted, else the pieces it came in.

@@ -17,7 +17,8 @@ _PATTERN: Final = re.compile(r"([0-9]{1,19})-([0-9]{1,19})", re.ASCII)
 class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     """A place in a log. Ordered, never reused; what is at a position never changes.
 
-    `epoch` counts the owners of the stream, from 1; `seq` counts the events of the log, from 1.
+    `epoch` counts the processes that have written the stream, `seq` the events of its log; both
+    begin at 1.
     """
 
     epoch: int

@@ -24,8 +24,8 @@ from headwater.settings.store_url import REDIS, resolved, sqlite_path
 from headwater.stores.base import Record, Store
 from headwater.stores.memory import MemoryStore
 from headwater.stores.sqlite import SqliteStore
-from headwater.streams import Hub, Stream
-from headwater.streams.ending import Told
+from headwater.streams import Hub, LocalStream
+from headwater.streams.ending import EndCallback
 from headwater.streams.limits import Limits, Ticket
 from headwater.streams.recovery import Recovery, read_plan
 from headwater.transforms import Change, Transforms, made
@@ -112,7 +112,7 @@ class Runtime:
         settings: Settings,
         environ: Mapping[str, str] | None = None,
         observer: Observer | None = None,
-        on_end: Told | None = None,
+        on_end: EndCallback | None = None,
     ) -> None:
         self.settings = settings
         self.pool = Pool(connect_s=settings.timeouts.connect_s)
@@ -133,11 +133,11 @@ class Runtime:
         spoken: tuple[str, tuple[Any, ...]] | None = None,
         label: str | None = None,
         stream_id: str | None = None,
-        told: Told | None = None,
+        told: EndCallback | None = None,
         metadata: Mapping[str, str] | None = None,
         transform: Transforms | Change | None = None,
         ticket: Ticket | None = None,
-    ) -> Stream:
+    ) -> LocalStream:
         """Begin a stream, from a provider or from a source of the user's own.
 
         `ticket` is the leave to begin it, where the caller has one already and gives it back if

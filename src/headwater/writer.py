@@ -1,7 +1,7 @@
 """Writing a stream from where there is no reader: a Celery, RQ or Temporal worker.
 
-`Headwater.start` gives a `Begun`; its context is the stream's life. Leaving it ends the stream,
-leaving it by an exception ends it in error.
+`Headwater.start` returns a `StreamWriter`, a context manager. Leaving its context ends the stream;
+leaving it by an exception ends the stream in error.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from headwater.adapters.bridge import Bridge
 from headwater.errors import HeadwaterError, StoppedError
 from headwater.events import Event, FinishReason, ReasoningDelta, TextDelta, Usage
 from headwater.providers.pushed import PushedSource
-from headwater.streams import Stream
+from headwater.streams import LocalStream
 
 log = logging.getLogger("headwater")
 
 #: Begins a stream of a source.
-Begin = Callable[[PushedSource], Awaitable[Stream]]
+Begin = Callable[[PushedSource], Awaitable[LocalStream]]
 
 
 class Writer:
@@ -30,7 +30,7 @@ class Writer:
     Each method raises `StoppedError` when nobody wants the rest.
     """
 
-    def __init__(self, stream: Stream, source: PushedSource) -> None:
+    def __init__(self, stream: LocalStream, source: PushedSource) -> None:
         self.id = stream.id
         self._source = source
         self._reason: FinishReason | None = None
@@ -60,7 +60,7 @@ class Writer:
         self._reason, self._source.usage = reason, usage
 
     def finish(self) -> None:
-        """For `Begun`."""
+        """For `StreamWriter`."""
         self._source.finish(self._reason)
 
 
@@ -94,7 +94,7 @@ class SyncWriter:
         self._writer.end(reason, usage)
 
 
-class Begun:
+class StreamWriter:
     """A stream to write: `async with`, or `with` where there is no event loop."""
 
     def __init__(self, begin: Begin, bridge: Callable[[], Bridge]) -> None:
@@ -102,7 +102,7 @@ class Begun:
         self._bridge = bridge
         self._source: PushedSource | None = None
         self._writer: Writer | None = None
-        self._stream: Stream | None = None
+        self._stream: LocalStream | None = None
 
     async def __aenter__(self) -> Writer:
         source = self._source = PushedSource()

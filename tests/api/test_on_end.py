@@ -17,7 +17,7 @@ from headwater import Headwater
 from headwater.adapters.library import asked_for
 from headwater.events import ReasoningDelta, TextDelta
 from headwater.snapshot import Snapshot
-from headwater.streams.ending import Told
+from headwater.streams.ending import EndCallback
 
 BOUND_S = 10.0
 
@@ -80,7 +80,7 @@ def test_once_whatever_the_end(
             asked_for(generator, None, {}).what,
             principal="me",
             on_disconnect="continue" if how == "gone" else 0.05 if how == "left" else "continue",
-            told=Told(heard.later),
+            told=EndCallback(heard.later),
             metadata={"chat": "7"},
         )
         if how == "left":
@@ -120,7 +120,9 @@ def test_a_plain_function_may_block_and_one_that_raises_harms_nobody() -> None:
         hw = Headwater()
         runtime = hw.runtime()
         asked = asked_for(say("a"), None, {}).what
-        await runtime.generate(asked, principal=None, on_disconnect="continue", told=Told(block))
+        await runtime.generate(
+            asked, principal=None, on_disconnect="continue", told=EndCallback(block)
+        )
         await asyncio.to_thread(told.wait, BOUND_S)
         assert threads
         assert threads[0] != threading.current_thread().name

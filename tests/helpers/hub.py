@@ -11,7 +11,7 @@ from headwater.position import START, Position
 from headwater.providers.base import Finish, Outcome, Receiver
 from headwater.settings import Settings
 from headwater.stores.memory import MemoryStore
-from headwater.streams import Hub, Stream
+from headwater.streams import Hub, LocalStream
 from headwater.wires.base import OnDisconnect, Wire
 
 
@@ -85,7 +85,7 @@ def make_hub(settings: Settings | None = None) -> Hub:
 
 async def begin(
     hub: Hub, *, on_disconnect: OnDisconnect = "continue", principal: str | None = "me"
-) -> tuple[Stream, ScriptedSource]:
+) -> tuple[LocalStream, ScriptedSource]:
     source = ScriptedSource()
     stream = await hub.start(
         source, model="m", principal=principal, on_disconnect=on_disconnect, asked_at=None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headwater.errors import HeadwaterError, RequestError
 from headwater.events import ReasoningDelta, TextDelta
-from headwater.generation import GenerationRequest, Said
+from headwater.generation import GenerationRequest, PartialText
 from headwater.providers.anthropic import Messages
 from headwater.providers.base import Continuation, Finish, Parser
 from headwater.providers.continuing import Continuing
@@ -29,7 +29,7 @@ TEXTS = st.text("ab 🌊\n", max_size=12)
 
 def parser_for(said: str, *, echoes: bool = True) -> Parser:
     dialect = ChatCompletions(echoes=echoes)
-    asked = dialect.continuation("http://x/v1", None, ASKED, "m", Said(said))
+    asked = dialect.continuation("http://x/v1", None, ASKED, "m", PartialText(said))
     return Continuing(dialect, asked).parser("test", "text/event-stream")
 
 
@@ -105,7 +105,7 @@ ASSISTANT = {"role": "assistant", "content": "It is \n"}
 def test_how_an_openai_compatible_provider_is_asked(
     members: dict[str, Any] | None, message: dict[str, Any], body: dict[str, Any]
 ) -> None:
-    said = Said("It is \n", tokens=20)
+    said = PartialText("It is \n", tokens=20)
     asked = ChatCompletions(None, members).continuation("http://x/v1", "k", ASKED, "m", said)
     sent = body_of(asked)
     assert sent.pop("messages") == [*ASKED.messages, message]
@@ -116,14 +116,14 @@ def test_how_an_openai_compatible_provider_is_asked(
 
 
 def test_thoughts_are_sent_back_with_the_text() -> None:
-    said = Said("It", reasoning="Hm.")
+    said = PartialText("It", reasoning="Hm.")
     sent = body_of(ChatCompletions().continuation("http://x/v1", "k", ASKED, "m", said))
     assert sent["messages"][-1]["reasoning_content"] == "Hm."
 
 
 def test_anthropic_is_given_no_white_space_at_the_end_and_may_send_it_again() -> None:
     request = GenerationRequest(messages=ASKED.messages, options={"max_tokens": 50})
-    said = Said("It is \n", tokens=1)
+    said = PartialText("It is \n", tokens=1)
     asked = Messages().continuation("http://x/v1", "k", request, "m", said)
     assert body_of(asked)["messages"][-1] == {
         "role": "assistant",
@@ -139,7 +139,7 @@ def test_anthropic_is_given_no_white_space_at_the_end_and_may_send_it_again() ->
 
 
 def test_nothing_said_is_asked_anew() -> None:
-    sent = body_of(ChatCompletions().continuation("http://x/v1", "k", ASKED, "m", Said("")))
+    sent = body_of(ChatCompletions().continuation("http://x/v1", "k", ASKED, "m", PartialText("")))
     assert sent["messages"] == ASKED.messages
     assert "continue_final_message" not in sent
 
@@ -148,7 +148,9 @@ def test_nothing_said_is_asked_anew() -> None:
 def test_a_limit_that_is_used_up(name: str) -> None:
     request = GenerationRequest(messages=ASKED.messages, options={name: 7})
     with pytest.raises(RequestError, match=f"{name} is used up: 7 of 7"):
-        ChatCompletions().continuation("http://x/v1", None, request, "m", Said("a", tokens=7))
+        ChatCompletions().continuation(
+            "http://x/v1", None, request, "m", PartialText("a", tokens=7)
+        )
 
 
 def test_the_defaults_are_those_of_the_settings() -> None:

@@ -23,11 +23,11 @@ from headwater.events import (
     ToolCallStart,
     Usage,
 )
-from headwater.generation import GenerationRequest, Said
+from headwater.generation import GenerationRequest, PartialText
 from headwater.providers.base import Finish
 from headwater.runtime import WIRES
 from headwater.settings import Settings, TimeoutSettings
-from headwater.streams import Hub, Stream
+from headwater.streams import Hub, LocalStream
 from headwater.streams.recovery import MAX_REPAIRS, Recovery
 from headwater.streams.router import Router
 from headwater.streams.routing import Candidate
@@ -46,10 +46,10 @@ class Routed:
         self.hub: Hub = make_hub(Settings(timeouts=LIMITS))
         self.router = Router(LIMITS, jitter=lambda: 0.5)
         self.first, self.sources = ScriptedSource(), list[ScriptedSource]()
-        self.said: list[Said] = []
+        self.said: list[PartialText] = []
         self.request = request
         self.continues = continues
-        self.stream: Stream
+        self.stream: LocalStream
 
     async def begin(self) -> Routed:
         candidates = [Candidate("a", lambda: self.first), Candidate("b", ScriptedSource)]
@@ -65,7 +65,7 @@ class Routed:
         )
         return self
 
-    def _going_on(self, said: Said) -> Sequence[Candidate]:
+    def _going_on(self, said: PartialText) -> Sequence[Candidate]:
         self.said.append(said)
 
         def make() -> ScriptedSource:
@@ -96,7 +96,7 @@ def test_it_goes_on_behind_one_seam_and_both_parts_are_counted() -> None:
         routed.first.say(TextDelta("It "), TextDelta("is "))
         routed.first.end(CUT)
         second = await routed.asked_again()
-        assert routed.said == [Said("It is ", tokens=2)]
+        assert routed.said == [PartialText("It is ", tokens=2)]
         assert not sink.closed
         second.say(TextDelta("light"))
         second.end(Finish("stop", Usage(5, 1, cached_tokens=4)))
@@ -144,7 +144,7 @@ def test_thoughts_before_the_text_are_given_back() -> None:
         routed.first.say(ReasoningDelta("Hm"), ReasoningDelta("."), TextDelta("It"))
         routed.first.end(CUT)
         (await routed.asked_again()).end()
-        assert routed.said == [Said("It", "Hm.", 3)]
+        assert routed.said == [PartialText("It", "Hm.", 3)]
         assert isinstance((await routed.ended())[-1], StreamEnd)
 
     run(scenario())

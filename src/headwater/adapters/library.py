@@ -12,12 +12,13 @@ from headwater.adapters.bridge import Bridge
 from headwater.adapters.mistakes import check_on_disconnect, check_owner, mistaken, named
 from headwater.errors import ConfigurationError
 from headwater.generation import Message
-from headwater.providers.iterator import Items, Spawn, iterator_source
+from headwater.providers.base import Spawn
+from headwater.providers.iterator import Items, iterator_source
 from headwater.providers.text import without_surrogates
 from headwater.runtime import Runtime, wire_named
-from headwater.streams import Opened, Stream
+from headwater.streams import LocalStream, Opened
 from headwater.streams.claims import begun_once
-from headwater.streams.ending import OnEnd, Told
+from headwater.streams.ending import EndCallback, OnEnd
 from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect, Wire
 from headwater.wires.requests import chat_request
@@ -114,7 +115,7 @@ async def begin_asked(
     claim = asked.claim(runtime.hub, wish.owner, wish.path, wish.key)
     policy = asked.on_disconnect(wire) if wish.on_disconnect is None else wish.on_disconnect
 
-    async def generated(stream_id: str) -> Stream:
+    async def generated(stream_id: str) -> LocalStream:
         return await runtime.generate(
             asked.what,
             principal=wish.owner,
@@ -122,7 +123,7 @@ async def begin_asked(
             spoken=(wire.name, asked.options),
             label=asked.labelled(wish.owner, wish.chat),
             stream_id=stream_id,
-            told=None if wish.on_end is None else Told(wish.on_end, spawn),
+            told=None if wish.on_end is None else EndCallback(wish.on_end, spawn),
             transform=wish.transform,
             metadata=wish.metadata,
         )

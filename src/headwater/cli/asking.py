@@ -20,7 +20,7 @@ from headwater.generation import GenerationRequest
 if TYPE_CHECKING:
     from headwater.api import Headwater
     from headwater.cli.remote import Reads, Remote
-    from headwater.streams import Stream
+    from headwater.streams import LocalStream
 
 #: Told what each read brought, in order, the terminal event last.
 Listener = Callable[[Sequence[ev.Event]], None]
@@ -48,7 +48,7 @@ def ask(prompt: str, model: str | None, server: str | None, heard: Listener) -> 
     headwater = Headwater()
     asked = question(prompt, model)
 
-    async def begin() -> Stream:
+    async def begin() -> LocalStream:
         return await headwater.runtime().generate(asked, principal=None, on_disconnect="cancel")
 
     return in_process(headwater, begin, heard)
@@ -84,7 +84,7 @@ def print_events(play: Callable[[Listener], None]) -> None:
 
 
 def in_process(
-    headwater: Headwater, begin: Callable[[], Awaitable[Stream]], heard: Listener
+    headwater: Headwater, begin: Callable[[], Awaitable[LocalStream]], heard: Listener
 ) -> None:
     """Read the stream that `begin` makes, which ends when it is left."""
     # The log repeats what the error line says, for those who run a server.

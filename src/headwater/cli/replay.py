@@ -14,7 +14,7 @@ from headwater.cli.answer import shown
 
 if TYPE_CHECKING:
     from headwater.providers.tape import Playing
-    from headwater.streams import Stream
+    from headwater.streams import LocalStream
 
 
 @click.command(epilog="Example: headwater replay story --speed 4 --fault cut=30")
@@ -78,7 +78,7 @@ def _player(path: Path, playing: Playing) -> Callable[[asking.Listener], None]:
     # A tape is its own log: it needs none of the store that a server here would use.
     headwater = Headwater(store="memory://", workers=1)
 
-    async def begin() -> Stream:
+    async def begin() -> LocalStream:
         return await headwater.runtime().hub.start(
             TapeSource(lines, playing),
             model=f"tape/{path.stem}",

@@ -23,7 +23,7 @@ from headwater.events import (
     ToolCallEnd,
     ToolCallStart,
 )
-from headwater.generation import GenerationRequest, Said
+from headwater.generation import GenerationRequest, PartialText
 from headwater.json_text import UNREADABLE
 from headwater.providers.anthropic_request import VENDOR, message_body
 from headwater.providers.base import Continuation
@@ -265,7 +265,12 @@ class Messages:
         return self._request(base_url, key, message_body(request, model, self._members))
 
     def continuation(
-        self, base_url: str, key: str | None, request: GenerationRequest, model: str, said: Said
+        self,
+        base_url: str,
+        key: str | None,
+        request: GenerationRequest,
+        model: str,
+        said: PartialText,
     ) -> Continuation:
         # White space at the end of what it is to go on from is refused: it may come again.
         text = said.text.rstrip()

@@ -6,16 +6,19 @@ generation, pushed to its receiver; HTTP providers share the one in `http`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from headwater.errors import HeadwaterError
 from headwater.events import Event, FinishReason, Usage
-from headwater.generation import GenerationRequest, Said
+from headwater.generation import GenerationRequest, PartialText
 from headwater.observe import Try
 from headwater.upstream import Request
+
+#: Runs a function that may block beside the event loop: in a thread, or as the host runs code.
+Spawn = Callable[[Callable[[], None]], None]
 
 
 class Finish(msgspec.Struct, frozen=True):
@@ -90,7 +93,7 @@ class Provider(Protocol):
     continues: bool
 
     def source(
-        self, request: GenerationRequest, model: str, said: Said | None = None
+        self, request: GenerationRequest, model: str, said: PartialText | None = None
     ) -> ProviderSource:
         """A source that has not begun; `RequestError` for what this provider cannot do.
 
@@ -164,6 +167,11 @@ class Continues(Protocol):
     """A dialect in which a provider can be asked to go on from a given text."""
 
     def continuation(
-        self, base_url: str, key: str | None, request: GenerationRequest, model: str, said: Said
+        self,
+        base_url: str,
+        key: str | None,
+        request: GenerationRequest,
+        model: str,
+        said: PartialText,
     ) -> Continuation:
         """The request; `RequestError` where there is nothing to go on from, or no room left."""

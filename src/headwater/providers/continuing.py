@@ -13,13 +13,13 @@ from msgspec import structs
 
 from headwater.errors import HeadwaterError, RequestError
 from headwater.events import Event, TextDelta, Usage
-from headwater.generation import GenerationRequest, Said
+from headwater.generation import GenerationRequest, PartialText
 from headwater.providers.base import Answers, Continuation, Outcome, Parser
 
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
 
 
-def going_on(request: GenerationRequest, said: Said) -> GenerationRequest:
+def going_on(request: GenerationRequest, said: PartialText) -> GenerationRequest:
     """`request` with what was said as its last message, and what is left of its limit.
 
     `RequestError` when nothing is left. The message is not there when nothing was said.

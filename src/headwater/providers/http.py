@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from headwater.errors import HeadwaterError, RequestError, UpstreamError
 from headwater.events import Event, Usage
-from headwater.generation import GenerationRequest, Said
+from headwater.generation import GenerationRequest, PartialText
 from headwater.observe import Try
 from headwater.providers.base import (
     Answers,
@@ -76,7 +76,7 @@ class HttpProvider:
         self._client = client
 
     def source(
-        self, request: GenerationRequest, model: str, said: Said | None = None
+        self, request: GenerationRequest, model: str, said: PartialText | None = None
     ) -> HttpSource:
         dialect, url, key = self._dialect, self._base_url, self._key
         if self._forwarding is not None:

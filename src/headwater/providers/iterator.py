@@ -24,7 +24,7 @@ from typing import Any, TypeGuard
 from headwater.errors import HeadwaterError
 from headwater.events import Event, StreamEnd, StreamError, StreamStart, TextDelta, Usage
 from headwater.observe import Try
-from headwater.providers.base import Finish, Outcome, Receiver, Source
+from headwater.providers.base import Finish, Outcome, Receiver, Source, Spawn
 from headwater.providers.objects import Objects
 from headwater.providers.text import Surrogates
 
@@ -39,9 +39,6 @@ Items = (
     | AbstractAsyncContextManager[AsyncIterable[Item]]
     | AbstractContextManager[Iterable[Item]]
 )
-
-#: Runs a function beside the event loop, as the host runs code.
-Spawn = Callable[[Callable[[], None]], None]
 
 
 def iterator_source(items: Items, spawn: Spawn | None = None) -> Source:

@@ -19,7 +19,7 @@ from headwater.events import (
     ToolCallEnd,
     ToolCallStart,
 )
-from headwater.generation import GenerationRequest, Message, Said
+from headwater.generation import GenerationRequest, Message, PartialText
 from headwater.json_text import UNREADABLE
 from headwater.providers.base import Continuation
 from headwater.providers.chat_chunk import (
@@ -181,7 +181,12 @@ class ChatCompletions:
         return self._request(base_url, key, self._body(request, model))
 
     def continuation(
-        self, base_url: str, key: str | None, request: GenerationRequest, model: str, said: Said
+        self,
+        base_url: str,
+        key: str | None,
+        request: GenerationRequest,
+        model: str,
+        said: PartialText,
     ) -> Continuation:
         body = self._body(going_on(request, said), model)
         if said.text:

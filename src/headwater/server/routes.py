@@ -37,7 +37,7 @@ from headwater.server.probe import Probe
 from headwater.server.repeats import nothing_to_resume, resumed
 from headwater.server.responses import Responses
 from headwater.settings import Settings
-from headwater.streams import Opened, Stream
+from headwater.streams import LocalStream, Opened
 from headwater.streams.claims import Claim, begun_once, is_claimed, label_of, reopened
 from headwater.streams.limits import Ticket
 from headwater.wires.base import OnDisconnect, Wire
@@ -161,7 +161,7 @@ class Routes:
         claim = None if key is None else Claim(runtime.hub, principal, path, key, body)
         await runtime.turns.take(len(raw))
 
-        async def generated(stream_id: str) -> Stream:
+        async def generated(stream_id: str) -> LocalStream:
             return await runtime.generate(
                 asked,
                 principal=principal,

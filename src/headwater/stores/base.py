@@ -14,9 +14,9 @@ import msgspec
 
 from headwater.position import Position
 
-#: What an append came to. `duplicate`: this very entry is already there. `fenced`: the stream has
-#: another owner now. `gap`: the log does not end where the append expects. `closed`: it has ended.
-#: `gone`: there is no such stream. `failed`: the store could not be asked.
+#: What an append came to. `duplicate`: this very entry is already there. `fenced`:
+#: another process has taken the stream over. `gap`: the log does not end where the append expects.
+#: `closed`: it has ended. `gone`: there is no such stream. `failed`: the store could not be asked.
 Appended = Literal["ok", "duplicate", "fenced", "gap", "closed", "gone", "failed"]
 
 
@@ -45,7 +45,7 @@ class Record(msgspec.Struct, frozen=True):
     """What is known of a stream besides its log. `created` is Unix time in seconds, for display.
 
     `spoken` is the wire that the stream was begun in and its options: a resume in that wire wants
-    the same ones. `node` is the process that owns the stream; `label` something that it can be
+    the same ones. `node` is the process that writes the stream; `label` something that it can be
     found again by; `schema` the version of the events in its log; `metadata` the app's own.
     """
 
@@ -97,7 +97,7 @@ class Store(Protocol):
         """Connect and take a lease. Called once, before anything else."""
 
     async def create(self, record: Record, plan: bytes | None = None) -> None:
-        """Begin an empty log in epoch 1, which this process owns.
+        """Begin an empty log in epoch 1, which this process writes.
 
         `plan` is what another process needs to go on with it. It holds what the caller asked, so
         it is kept while the log is open and no longer.
@@ -176,12 +176,12 @@ class Store(Protocol):
         """Other processes that are there and have not renewed their lease for `SILENT_S`."""
 
     async def takeover(self, stream: str, node: str) -> Tail | None:
-        """Own an open stream in place of `node`, in one step: its log goes on at `EPOCH+1-0`, and
-        nothing of an earlier epoch can be appended. None when it is not open, or not `node`'s.
+        """Take an open stream over from `node` in one step: its log continues at `EPOCH+1-0`,
+        and appends of an earlier epoch are fenced. None when it is not open or not `node`'s.
         """
 
     async def release(self) -> None:
-        """End this process's lease now: others may take over what it still owns."""
+        """End this process's lease now: others may take over the streams that it still holds."""
 
     async def aclose(self) -> None:
         """Give back what the store holds."""

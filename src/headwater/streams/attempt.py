@@ -14,11 +14,11 @@ from headwater.settings import TimeoutSettings
 from headwater.streams.deadlines import Deadlines
 
 
-class Owner(Protocol):
-    """Whoever makes attempts; told once of each that it did not cancel."""
+class AttemptListener(Protocol):
+    """Makes attempts; called once for each that it did not cancel."""
 
     def won(self, attempt: Attempt) -> Receiver | None:
-        """The attempt has its first token: who reads it from now on."""
+        """The attempt has its first token. Returns the receiver of everything from now on."""
 
     def failed(self, attempt: Attempt, error: HeadwaterError) -> None:
         """The attempt ended before its first token."""
@@ -27,12 +27,12 @@ class Owner(Protocol):
 class Attempt:
     """Receives what one candidate sends until its first token, and measures its silence."""
 
-    __slots__ = ("_deadlines", "_owner", "at", "began_at", "hedge", "route", "source")
+    __slots__ = ("_deadlines", "_listener", "at", "began_at", "hedge", "route", "source")
 
     def __init__(
-        self, owner: Owner, source: ProviderSource, route: str, at: int, *, hedge: bool
+        self, listener: AttemptListener, source: ProviderSource, route: str, at: int, *, hedge: bool
     ) -> None:
-        self._owner: Owner | None = owner
+        self._listener: AttemptListener | None = listener
         self._deadlines: Deadlines | None = None
         self.source = source
         self.route = route
@@ -41,7 +41,7 @@ class Attempt:
         self.began_at = time.monotonic()
 
     def tried(self, outcome: str) -> Try:
-        """What it came to."""
+        """The attempt as metrics and `timing.tried` count it."""
         return Try(self.route, outcome, self.began_at, time.monotonic(), self.hedge)
 
     def start(self, limits: TimeoutSettings) -> None:
@@ -53,15 +53,15 @@ class Attempt:
             self.end(error)
 
     def cancel(self) -> None:
-        """Free the candidate at once; nobody hears of it any more."""
+        """Free the candidate at once; the listener is not called any more."""
         self._over()
         self.source.cancel()
 
     # headwater.providers.base.Receiver
 
     def events(self, events: Sequence[Event]) -> None:
-        owner = self._over()
-        receiver = owner.won(self) if owner is not None else None
+        listener = self._over()
+        receiver = listener.won(self) if listener is not None else None
         if receiver is not None:
             self.source.hand_over(receiver)
             receiver.events(events)
@@ -71,26 +71,26 @@ class Attempt:
             self._deadlines.alive(data)
 
     def end(self, outcome: Outcome, events: Sequence[Event] = ()) -> None:
-        owner = self._over()
-        if owner is None:
+        listener = self._over()
+        if listener is None:
             return
         if isinstance(outcome, HeadwaterError) and not events:
-            owner.failed(self, outcome)
+            listener.failed(self, outcome)
             return
-        receiver = owner.won(self)
+        receiver = listener.won(self)
         if receiver is not None:
             receiver.end(outcome, events)
 
     def _late(self, error: HeadwaterError) -> None:
-        owner = self._over()
+        listener = self._over()
         self.source.cancel()
-        if owner is not None:
-            owner.failed(self, error)
+        if listener is not None:
+            listener.failed(self, error)
 
-    def _over(self) -> Owner | None:
-        """Stop measuring and let go of the owner: kept, they would be a circle."""
+    def _over(self) -> AttemptListener | None:
+        """Stop measuring, and drop the listener: kept, it would be a reference cycle."""
         if self._deadlines is not None:
             self._deadlines.stop()
             self._deadlines = None
-        owner, self._owner = self._owner, None
-        return owner
+        listener, self._listener = self._listener, None
+        return listener

@@ -12,8 +12,8 @@ import msgspec
 from headwater.errors import RequestError, UnavailableError
 from headwater.stores.base import Record
 from headwater.streams.hub import Hub, new_id
+from headwater.streams.local import LocalStream
 from headwater.streams.opened import Opened
-from headwater.streams.stream import Stream
 
 # How long a repeat waits for the first request, which may still ask which model there is: longer
 # than that may take, or a first that is slow would be taken for one that has died.
@@ -102,7 +102,7 @@ async def begun_once(
     hub: Hub,
     claim: Claim | None,
     principal: str | None,
-    begin: Callable[[str], Awaitable[Stream]],
+    begin: Callable[[str], Awaitable[LocalStream]],
     unused: Callable[[], None] = lambda: None,
 ) -> Opened:
     """The stream that `begin` begins under the id it is given, or that of the first such request.
@@ -121,7 +121,7 @@ async def begun_once(
             unused()
 
 
-async def _begun(claim: Claim | None, stream_id: str, begin: Awaitable[Stream]) -> Stream:
+async def _begun(claim: Claim | None, stream_id: str, begin: Awaitable[LocalStream]) -> LocalStream:
     try:
         return await begin
     except BaseException:

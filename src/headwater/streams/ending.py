@@ -11,6 +11,7 @@ from typing import Any, Final
 from headwater.errors import HeadwaterError
 from headwater.events import StreamError
 from headwater.position import START
+from headwater.providers.base import Spawn
 from headwater.snapshot import Snapshot
 from headwater.stores.base import Record
 
@@ -22,12 +23,9 @@ _PATIENCE_S: Final = 5.0
 #: Called with the whole answer. A plain function may block: it runs beside the event loop.
 OnEnd = Callable[[Snapshot], Any]
 
-#: Runs a function beside the event loop, as the host runs code.
-Spawn = Callable[[Callable[[], None]], None]
 
-
-class Told:
-    """Whom to tell of one stream's end, and how to run what is no coroutine."""
+class EndCallback:
+    """A function to call with the whole stream at its end, and how to run one that may block."""
 
     __slots__ = ("on_end", "spawn")
 
@@ -43,13 +41,15 @@ class Endings:
     """
 
     def __init__(
-        self, snapshot: Callable[[Record], Awaitable[Snapshot]], everyone: Told | None
+        self, snapshot: Callable[[Record], Awaitable[Snapshot]], everyone: EndCallback | None
     ) -> None:
         self._snapshot = snapshot
         self._everyone = everyone
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def tell(self, record: Record, told: Told | None, unlogged: StreamError | None = None) -> None:
+    def tell(
+        self, record: Record, told: EndCallback | None, unlogged: StreamError | None = None
+    ) -> None:
         """The stream is over. `unlogged` is its end where the log could not take it."""
         wanted = [each for each in (told, self._everyone) if each is not None]
         if wanted:
@@ -62,7 +62,9 @@ class Endings:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_PATIENCE_S)
 
-    async def _tell(self, record: Record, wanted: list[Told], unlogged: StreamError | None) -> None:
+    async def _tell(
+        self, record: Record, wanted: list[EndCallback], unlogged: StreamError | None
+    ) -> None:
         try:
             snapshot = await self._snapshot(record)
         except HeadwaterError as error:  # no store: what is known is told all the same
@@ -80,7 +82,7 @@ class Endings:
                 log.exception("on_end failed for stream %s", record.stream)
 
 
-async def _call(told: Told, snapshot: Snapshot) -> None:
+async def _call(told: EndCallback, snapshot: Snapshot) -> None:
     if inspect.iscoroutinefunction(told.on_end):
         await told.on_end(snapshot)
         return

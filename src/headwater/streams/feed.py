@@ -154,7 +154,7 @@ class Feed:
             self._end()
 
     def _end(self) -> None:
-        # Their owner has this feed: kept, the two would be a circle that only the collector undoes.
+        # The stream holds this feed: callbacks that hold the stream would make a reference cycle.
         on_end, self._on_end, self._on_readers = self._on_end, _nothing, _nothing
         on_end()
         self._watchers.clear()

@@ -11,7 +11,7 @@ async def check_position(store: Store, record: Record, after: Position, tail: Ta
     """`position_lost` when the log has no such position: never a silent jump."""
     there = START < after <= tail.last and after.seq >= 1
     if there and after.epoch < tail.last.epoch:
-        # An earlier owner's: it may have ended before that position.
+        # An earlier writer's epoch: it may have ended before that position.
         before = Position(after.epoch, after.seq - 1)
         entries = await store.read(record.stream, before, 1)
         there = entries is not None and len(entries) > 0 and entries[0].last.epoch == after.epoch

@@ -20,14 +20,14 @@ from headwater.providers.base import Source
 from headwater.settings import Settings, TimeoutSettings
 from headwater.snapshot import Snapshot
 from headwater.stores.base import Note, Record, Store, Tail
-from headwater.streams.ending import Endings, Told
+from headwater.streams.ending import EndCallback, Endings
 from headwater.streams.leases import Leases, broken_off
-from headwater.streams.live import Live, fold_log
+from headwater.streams.live import LiveStream, fold_log
+from headwater.streams.local import LocalStream
 from headwater.streams.producer import Producer
 from headwater.streams.readiness import Readiness
 from headwater.streams.recovery import Recover, Recovery, resumption
-from headwater.streams.remote import Remote
-from headwater.streams.stream import Stream
+from headwater.streams.remote import RemoteStream
 from headwater.streams.subscriber import Sink, Subscriber
 from headwater.streams.turns import Turns
 from headwater.wires.base import OnDisconnect, Wire
@@ -67,14 +67,14 @@ class Hub:
         store: Store,
         recover: Recover | None = None,
         observer: Observer | None = None,
-        on_end: Told | None = None,
+        on_end: EndCallback | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
         self.observer = Observer() if observer is None else observer
         self.draining = False
-        self._streams: dict[str, Stream] = {}
-        self._remotes: dict[str, Remote] = {}
+        self._streams: dict[str, LocalStream] = {}
+        self._remotes: dict[str, RemoteStream] = {}
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._recover = recover
@@ -134,9 +134,9 @@ class Hub:
         stream_id: str | None = None,
         timed: Timed = "always",
         recovery: Recovery | None = None,
-        told: Told | None = None,
+        told: EndCallback | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> Stream:
+    ) -> LocalStream:
         """Begin a generation; it writes its log whoever reads it.
 
         `asked_at` is `time.monotonic()` when the request arrived; `spoken` the wire that it was
@@ -160,7 +160,7 @@ class Hub:
             ev.SCHEMA_VERSION,
             dict(metadata) if metadata else None,
         )
-        stream = Stream(record, on_disconnect, self.store, self.forget, told)
+        stream = LocalStream(record, on_disconnect, self.store, self.forget, told)
         watch = self.observer.stream(record.stream, model, route, spoken and spoken[0])
         stream.producer = Producer(
             record.stream,
@@ -204,7 +204,7 @@ class Hub:
             return False
         recovery, on_disconnect, source, snapshot = resumed
         record = structs.replace(record, node=self.store.node)
-        stream = Stream(record, on_disconnect, self.store, self.forget)
+        stream = LocalStream(record, on_disconnect, self.store, self.forget)
         stream.feed.position = tail.last
         stream.producer = Producer(
             record.stream,
@@ -239,11 +239,13 @@ class Hub:
             raise RequestError("The stream had to make room for newer ones.", code="trimmed")
         return record, tail
 
-    def live(self, record: Record, tail: Tail) -> Live | None:
+    def live(self, record: Record, tail: Tail) -> LiveStream | None:
         """The stream that was found, while it runs in this process or in another."""
-        live: Live | None = self._streams.get(record.stream) or self._remotes.get(record.stream)
+        live: LiveStream | None = self._streams.get(record.stream) or self._remotes.get(
+            record.stream
+        )
         if live is None and self.store.shared and not tail.closed:
-            live = self._remotes[record.stream] = Remote(
+            live = self._remotes[record.stream] = RemoteStream(
                 record, tail.last, self.store, self._lose_sight
             )
         return live
@@ -258,7 +260,7 @@ class Hub:
         after: Position = START,
     ) -> Subscriber:
         """Begin to read a stream that was found, from behind `after`, into `sink`."""
-        live: Live | None = self._streams.get(stream) or self._remotes.get(stream)
+        live: LiveStream | None = self._streams.get(stream) or self._remotes.get(stream)
         return Subscriber(
             self.store,
             stream,
@@ -362,7 +364,7 @@ class Hub:
             await asyncio.gather(self._keeper, return_exceptions=True)
             await self.store.release()
 
-    def forget(self, stream: Stream) -> None:
+    def forget(self, stream: LocalStream) -> None:
         """The stream no longer runs here."""
         self._streams.pop(stream.id, None)
         if stream.producer.unlogged is not None and self.store.shared:
@@ -372,14 +374,14 @@ class Hub:
         if not self._streams:
             self._quiet.set()
 
-    def _lose_sight(self, remote: Remote) -> None:
+    def _lose_sight(self, remote: RemoteStream) -> None:
         self._remotes.pop(remote.id, None)
 
     def _noted(self, note: Note, stream: str, sender: str) -> None:
         """What another process says of a stream."""
         # A stream that was taken over here may still be followed here, as another process's.
         told = self._remotes if note == "wake" else self._streams
-        live: Live | None = told.get(stream)
+        live: LiveStream | None = told.get(stream)
         if live is not None:
             live.note(note, sender)
 

@@ -16,7 +16,7 @@ from headwater.timers import HELD_S
 
 log = logging.getLogger("headwater.streams")
 
-# How often at least: an orphan is found within this of the end of its owner's lease.
+# How often at least: an orphan is found within this of the end of its holder's lease.
 _EVERY_S: Final = 1.0
 # And a few times a lease, or a busy process would lose its own.
 _A_LEASE: Final = 4
@@ -99,7 +99,7 @@ class Leases:
                     await self._stopping.wait()
 
     async def round(self) -> None:
-        """Renew the lease, and go on with what its owner cannot, or end it."""
+        """Renew the lease; continue or end the streams whose lease holder is gone."""
         await self._store.beat()
         if self._late:
             await self._on_late()
@@ -107,7 +107,7 @@ class Leases:
             return  # what held this process up may have held up the others too: they get a round
         beaten = asyncio.get_running_loop().time()
         for record in await self._store.orphans() if self.sweeping else ():
-            # Only one process succeeds in this, and nothing of the old owner is taken after it.
+            # Only one process succeeds in this; then appends of the old lease holder are fenced.
             tail = await self._store.takeover(record.stream, record.node)
             if tail is None or await self._goes_on(record, tail):
                 pass

@@ -16,7 +16,7 @@ from headwater.errors import HeadwaterError, RequestError
 from headwater.generation import GenerationRequest
 from headwater.json_text import Place, place_name
 from headwater.settings import LimitSettings
-from headwater.streams.stream import Stream
+from headwater.streams.local import LocalStream
 
 # Characters of a token, for what no provider has counted yet: English prose in common vocabularies.
 _CHARACTERS: Final = 4
@@ -107,7 +107,7 @@ class Ticket:
         self._account = account
         self._clock = clock
         self._input = 0.0
-        self._stream: Stream | None = None
+        self._stream: LocalStream | None = None
         self._settled = False
         account.running.add(self)
 
@@ -121,7 +121,7 @@ class Ticket:
         if self._account.tokens is not None and isinstance(asked, GenerationRequest):
             self._input = _characters(asked) / _CHARACTERS
 
-    def begun(self, stream: Stream) -> None:
+    def begun(self, stream: LocalStream) -> None:
         """The stream runs; its tokens are counted when it ends."""
         self._settled = True
         self._stream = stream

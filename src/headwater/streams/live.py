@@ -43,7 +43,7 @@ def _fold_in(snapshot: Snapshot, entries: Sequence[Entry]) -> Position | None:
     return entries[-1].last if entries else None
 
 
-class Live:
+class LiveStream:
     """Its record, and its feed; subclasses say what is published there, and what readers change."""
 
     def __init__(self, record: Record, store: Store) -> None:

@@ -12,7 +12,7 @@ from headwater.errors import error_told
 from headwater.position import Position
 from headwater.stores.base import Record
 from headwater.streams.hub import Hub
-from headwater.streams.live import Live
+from headwater.streams.live import LiveStream
 from headwater.streams.subscriber import Sink, Subscriber
 from headwater.wires.base import JSON, Wire
 
@@ -25,7 +25,7 @@ class Opened(msgspec.Struct, frozen=True):
 
     hub: Hub
     record: Record
-    running: Live | None
+    running: LiveStream | None
 
     def held(self) -> AbstractContextManager[None]:
         """A reader for as long as the response lasts, so that none of its stages is without."""

@@ -33,7 +33,7 @@ from headwater.settings import TimeoutSettings
 from headwater.stores.base import Appended, Store
 from headwater.streams.deadlines import Deadlines
 from headwater.streams.feed import Feed
-from headwater.streams.recovery import MAX_REPAIRS, Nobody, Recovery, Repair
+from headwater.streams.recovery import MAX_REPAIRS, NullSource, Recovery, Repair
 from headwater.streams.writing import EMPTY, Writing
 
 log = logging.getLogger("headwater.streams")
@@ -234,7 +234,7 @@ class Producer(Writing):
         self._spent, self._connected_at = self._usage(), self._connected()
         self._attempts, self._route = self._attempts + source.attempts, source.route
         self._tries += source.tries
-        self._source, self._broken, self._waiting = Nobody(), error, True
+        self._source, self._broken, self._waiting = NullSource(), error, True
         if self._deadlines is not None:
             self._deadlines.anew()
         log.warning("stream %s broke off, and is to go on: %s", self._stream, error.code)

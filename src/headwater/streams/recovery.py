@@ -11,7 +11,7 @@ import msgspec
 
 from headwater.errors import HeadwaterError, RequestError
 from headwater.events import ReasoningDelta, StreamRepair, TextDelta, Usage
-from headwater.generation import GenerationRequest, Said
+from headwater.generation import GenerationRequest, PartialText
 from headwater.observe import Try
 from headwater.position import Position
 from headwater.providers.base import Receiver, Source
@@ -40,7 +40,7 @@ _LOOK_S: Final = 0.01
 _encoder = msgspec.json.Encoder()
 
 
-class Plan(msgspec.Struct, frozen=True):
+class RecoveryPlan(msgspec.Struct, frozen=True):
     """What another process needs to go on with a stream."""
 
     request: GenerationRequest
@@ -48,7 +48,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 #: The form in which a plan is stored back to a plan; `msgspec.DecodeError` when it is not one.
-read_plan = msgspec.json.Decoder(Plan).decode
+read_plan = msgspec.json.Decoder(RecoveryPlan).decode
 
 
 class Recovery:
@@ -66,7 +66,7 @@ class Recovery:
         name: str,
         asked: str,
         request: GenerationRequest,
-        candidates: Callable[[Said], Sequence[Candidate]] | None,
+        candidates: Callable[[PartialText], Sequence[Candidate]] | None,
         wrap: Callable[[Source], Source] | None = None,
     ) -> None:
         self._router = router
@@ -87,7 +87,7 @@ class Recovery:
         if self._request is None or self._wrap is not None:  # which is code of this process
             return None
         try:
-            return _encoder.encode(Plan(self._request, on_disconnect))
+            return _encoder.encode(RecoveryPlan(self._request, on_disconnect))
         except UnicodeEncodeError:  # half a character, which JSON can spell and UTF-8 cannot
             return None
 
@@ -99,7 +99,7 @@ class Recovery:
         """Whether another attempt may do better."""
         return self.continues and error.retryable and error.code in _MAY_PASS
 
-    def source(self, said: Said) -> Source:
+    def source(self, said: PartialText) -> Source:
         """Whoever goes on from there, not begun; `HeadwaterError` when nobody can."""
         if self._candidates is None:
             raise RequestError("No provider of this route can go on from a given text.")
@@ -115,7 +115,7 @@ def _can_go_on(request: GenerationRequest) -> bool:
     return not request.messages or request.messages[-1].get("role") != "assistant"
 
 
-def said_of(snapshot: Snapshot) -> Said | None:
+def said_of(snapshot: Snapshot) -> PartialText | None:
     """What was said so far; None where nobody can go on from there.
 
     That is: text, or reasoning and then text. Inside a tool call, a refusal or a thought there is
@@ -130,7 +130,7 @@ def said_of(snapshot: Snapshot) -> Said | None:
         pieces += 1
     if snapshot.reasoning and not snapshot.text:
         return None
-    return Said(snapshot.text, snapshot.reasoning, pieces + snapshot.merged)
+    return PartialText(snapshot.text, snapshot.reasoning, pieces + snapshot.merged)
 
 
 #: Who goes on with a stream, and what it does without readers, by its record and its plan.
@@ -157,7 +157,7 @@ async def resumption(
         return None
 
 
-class Nobody:
+class NullSource:
     """The source of a stream between one attempt and the next."""
 
     attempts = 0

@@ -13,7 +13,7 @@ from headwater.observe.logs import without_request
 from headwater.position import Position
 from headwater.stores.base import Entry, Note, Record, Store
 from headwater.streams.feed import Batch
-from headwater.streams.live import READ_BYTES, Live
+from headwater.streams.live import READ_BYTES, LiveStream
 
 log = logging.getLogger("headwater.streams")
 
@@ -21,18 +21,22 @@ log = logging.getLogger("headwater.streams")
 _LINGER_S: Final = 1.0
 # Wakes are hints. Without one the log is looked at so often.
 _LOOK_S: Final = 1.0
-# How often the owner is told that there are readers here.
+# How often the writer process hears that there are readers here.
 _HERE_S: Final = 2.0
 
 
-class Remote(Live):
-    """Publishes here what appears in the log; tells the owner that there are readers.
+class RemoteStream(LiveStream):
+    """Publishes the entries of the log here, and tells the writer process that there are readers.
 
     `position` is where the log ends now.
     """
 
     def __init__(
-        self, record: Record, position: Position, store: Store, forget: Callable[[Remote], None]
+        self,
+        record: Record,
+        position: Position,
+        store: Store,
+        forget: Callable[[RemoteStream], None],
     ) -> None:
         super().__init__(record, store)
         self.feed.position = position
@@ -41,7 +45,7 @@ class Remote(Live):
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._here_at = float("-inf")
-        self._moved = False  # it may have another owner
+        self._moved = False  # another process may write it now
         self._task = self._loop.create_task(self._follow(), context=without_request())
         self._unread: asyncio.TimerHandle | None = None
         self._readers_changed()
@@ -56,7 +60,7 @@ class Remote(Live):
             self._news.set()
 
     def stop(self) -> None:
-        """Ask the owner to end it."""
+        """Ask the writer process to end it."""
         self._store.send(self.record.node, "stop", self.id)
 
     def cut(self) -> None:
@@ -75,7 +79,7 @@ class Remote(Live):
                 for entry in entries:
                     self._publish(entry)
                 if self._moved:
-                    await self._find_owner()
+                    await self._find_writer()
                 if not entries:
                     await self._nap()
         except StorageError as error:
@@ -91,7 +95,7 @@ class Remote(Live):
         except TimeoutError:
             pass
 
-    async def _find_owner(self) -> None:
+    async def _find_writer(self) -> None:
         self._moved = False
         record = await self._store.record(self.id)
         if record is not None:

@@ -1,4 +1,4 @@
-"""One log as its owner writes it: what was not stored is never delivered."""
+"""One log, as its writer process appends to it: what was not stored is never delivered."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from headwater.errors import HeadwaterError, UpstreamError
 from headwater.events import Event, Usage
-from headwater.generation import GenerationRequest, Said
+from headwater.generation import GenerationRequest, PartialText
 from headwater.observe import Try
 from headwater.providers.base import Dialect, Outcome, ProviderSource, Receiver
 from headwater.providers.forwarding import Forwarding
@@ -42,7 +42,7 @@ class LocalProvider:
         self._client = client
 
     def source(
-        self, request: GenerationRequest, model: str, said: Said | None = None
+        self, request: GenerationRequest, model: str, said: PartialText | None = None
     ) -> ProviderSource:
         if self._forwarding is not None:
             self._forwarding.check(request.options, self.name)

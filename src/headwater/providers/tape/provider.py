@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headwater.errors import ConfigurationError, RequestError, UnavailableError
-from headwater.generation import GenerationRequest, Said
+from headwater.generation import GenerationRequest, PartialText
 from headwater.providers.tape.file import Line
 from headwater.providers.tape.folder import held, names, nearest
 from headwater.providers.tape.playing import WrongOption, from_query
@@ -26,7 +26,7 @@ class TapeProvider:
         self._folder = folder
 
     def source(
-        self, request: GenerationRequest, model: str, said: Said | None = None
+        self, request: GenerationRequest, model: str, said: PartialText | None = None
     ) -> TapeSource:
         """A playing that has not begun; `RequestError` for no such tape or a wrong option."""
         if said is not None:

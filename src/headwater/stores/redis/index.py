@@ -20,7 +20,7 @@ _decoder: Final = msgspec.json.Decoder(Record)
 
 
 def read_record(record: bytes | None, node: bytes | None) -> Record | None:
-    """A record as it is kept, and its owner of now."""
+    """A stored record, with the process that writes the stream now."""
     if record is None or node is None:
         return None
     return msgspec.structs.replace(_decoder.decode(record), node=node.decode())

@@ -29,7 +29,7 @@ from headwater.stores.redis.pipeline import Pipeline
 log = logging.getLogger("headwater.stores.redis")
 
 # A running stream expires too, so that a fleet that never comes back leaves nothing behind; its
-# owner puts that off. Long, since orphans must still be found after the repair of a whole site.
+# writer process puts that off. Long, since orphans must still be found after a whole site was down.
 _RUNNING_S: Final = 86_400.0
 # Less than this is the network's own jitter.
 _LEAST_TIMEOUT_S: Final = 0.5
@@ -248,7 +248,7 @@ class RedisStore:
         }
 
     async def takeover(self, stream: str, node: str) -> Tail | None:
-        # In the new owner's set before it is the new owner: it may die between the two.
+        # First in the new holder's set, then taken over: the process may die between the two.
         *_, (taken, text) = await self._client.ask(
             *self._own(stream),
             call(
@@ -339,8 +339,8 @@ class RedisStore:
                 *(("HMGET", self._keys.stream(s)[0], "record", "node", "closed") for s in streams)
             )
             over: list[Command] = []
-            for stream, (data, owner, closed) in zip(streams, replies, strict=True):
-                record = read_record(data, owner)
+            for stream, (data, holder, closed) in zip(streams, replies, strict=True):
+                record = read_record(data, holder)
                 if record is not None and record.node == node and not closed:
                     found.append(record)
                     continue

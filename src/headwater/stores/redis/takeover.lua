@@ -1,7 +1,7 @@
--- Own an open stream in place of another node, and fence whatever that node still sends.
+-- Take an open stream over from another node, and fence whatever that node still sends.
 -- KEYS  1 the stream's hash  2 its log
 -- ARGV  1 from node  2 to node  3 a name of this attempt  4 expiry in ms
--- Answers {1, tail}, or {0, owner} when the stream is not open or not that node's.
+-- Answers {1, tail}, or {0, node} when the stream is not open or not that node's.
 local node, epoch, closed, attempt =
   unpack(redis.call('HMGET', KEYS[1], 'node', 'epoch', 'closed', 'attempt'))
 if attempt == ARGV[3] then

@@ -127,16 +127,19 @@ def _refusal(connection: sqlite3.Connection, stream: str, last: Position, data: 
     row = connection.execute(_LAST, (stream,)).fetchone()
     if row is None or (row[0] is not None and row[0] <= time.monotonic()):
         return "gone"
-    expires, owner_epoch, epoch, seq, tail = row
+    expires, held_epoch, epoch, seq, tail = row
     if epoch is not None and Position(epoch, seq) == last and tail == data:
         return "duplicate"
     if expires is not None:
         return "closed"
-    return "fenced" if owner_epoch > last.epoch else "gap"
+    return "fenced" if held_epoch > last.epoch else "gap"
 
 
 def takeover(connection: sqlite3.Connection, stream: str, node: str, new_node: str) -> Tail | None:
-    """Another owner in the next epoch, and the fence in the log; None when it is not `node`'s."""
+    """Give the stream to another process in the next epoch, and fence the log there.
+
+    None when `node` does not hold the stream.
+    """
     taken = connection.execute(
         "UPDATE streams SET epoch = epoch + 1, node = ? "
         "WHERE stream = ? AND node = ? AND expires IS NULL RETURNING number, epoch",

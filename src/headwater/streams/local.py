@@ -8,9 +8,9 @@ from typing import Final
 
 from headwater.errors import HeadwaterError
 from headwater.stores.base import Note, Record, Store
-from headwater.streams.ending import Told
+from headwater.streams.ending import EndCallback
 from headwater.streams.feed import Batch
-from headwater.streams.live import Live
+from headwater.streams.live import LiveStream
 from headwater.streams.producer import Producer
 from headwater.timers import Timer
 from headwater.wires.base import OnDisconnect
@@ -20,7 +20,7 @@ from headwater.wires.base import OnDisconnect
 PRESENCE_S: Final = 7.0
 
 
-class Stream(Live):
+class LocalStream(LiveStream):
     """One generation and who reads it, here and in other processes.
 
     A stream that nobody reads is stopped at once, after a grace, or never, as `on_disconnect` says.
@@ -33,8 +33,8 @@ class Stream(Live):
         record: Record,
         on_disconnect: OnDisconnect,
         store: Store,
-        forget: Callable[[Stream], None],
-        told: Told | None = None,
+        forget: Callable[[LocalStream], None],
+        told: EndCallback | None = None,
     ) -> None:
         super().__init__(record, store)
         self._on_disconnect = on_disconnect
