@@ -21,8 +21,8 @@ from bench.machine import this_machine
 from headwater import events as ev
 from headwater.errors import HeadwaterError
 from headwater.generation import GenerationRequest
-from headwater.models import EMBEDDED
-from headwater.runtime import Runtime
+from headwater.requests.runtime import Runtime
+from headwater.routing.models import EMBEDDED
 from headwater.settings import Settings
 
 _PROMPTS: Final = (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from headwater import events as ev
 from headwater.providers.tape.file import text
-from headwater.tapes import FOLDER
+from headwater.providers.tape.shipped import FOLDER
 
 STORY = """\
 High in the hills, where the map shows little but contour lines, a river begins. Nothing marks \

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from headwater.errors import ConfigurationError, UnavailableError
-from headwater.models import ModelInfo, Models
 from headwater.providers import tape
 from headwater.providers.listing import ABILITIES
+from headwater.providers.tape.shipped import FOLDER
+from headwater.routing.models import ModelInfo, Models
 from headwater.settings import ModelSettings, Settings
-from headwater.tapes import FOLDER
 from headwater.upstream import Pool
 
 CATALOGUE: dict[str, Any] = tomllib.loads(

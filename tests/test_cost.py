@@ -21,13 +21,13 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from headwater.generation import GenerationRequest
 from headwater.providers.http import HttpProvider, HttpSource
 from headwater.providers.openai_chat import ChatCompletions
-from headwater.runtime import WIRES
+from headwater.requests.runtime import WIRES
+from headwater.routing.router import Router
+from headwater.routing.source import Candidate
 from headwater.server.protocol import TransportSink
 from headwater.settings import HedgeSettings, Settings
 from headwater.stores.memory import MemoryStore
 from headwater.streams import Hub
-from headwater.streams.router import Router
-from headwater.streams.routing import Candidate
 from headwater.upstream import Exchange, Request
 from headwater.upstream.connection import Connection
 

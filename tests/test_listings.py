@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from headwater.models import ModelInfo, Models
 from headwater.providers.listing import Listed, read_list
+from headwater.routing.models import ModelInfo, Models
 from headwater.settings import ProviderSettings, Settings
 from headwater.testing import STALL, Answer, FaultyUpstream, Request, reply
 from headwater.upstream import Pool
@@ -109,7 +109,7 @@ class Providers:
 
 @pytest.fixture
 def providers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Providers]:
-    monkeypatch.setattr("headwater.listings._TIMEOUT_S", 1.0)
+    monkeypatch.setattr("headwater.routing.listings._TIMEOUT_S", 1.0)
 
     def answer(asked: Request) -> Answer:
         name = asked.path.split("/v1/")[1].split("/")[0]

@@ -15,7 +15,7 @@ from starlette.routing import Mount
 
 from headwater import Headwater
 from headwater.errors import STATUS, RequestError
-from headwater.runtime import WIRES
+from headwater.requests.runtime import WIRES
 from headwater.server.openapi import OPERATION
 from headwater.server.probe import Plan
 from headwater.server.routes import GENERATING

@@ -15,7 +15,7 @@ from typing import Any
 
 import headwater
 from headwater import Headwater, errors, events
-from headwater.runtime import WIRES
+from headwater.requests.runtime import WIRES
 from headwater.settings import document
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from headwater import Headwater
 from headwater.adapters.response import StreamResponse
-from headwater.snapshot import Snapshot
+from headwater.events.snapshot import Snapshot
 
 DATA = os.environ.get("DATA", ".")
 

@@ -23,22 +23,22 @@ from msgspec import structs
 
 from headwater import events as ev
 from headwater.adapters.bridge import Bridge
-from headwater.adapters.library import Question, Wish, asked_for, begin_asked
-from headwater.adapters.mistakes import check_on_disconnect, check_owner
+from headwater.adapters.signals import drain_on_sigterm
+from headwater.adapters.writer import StreamWriter
 from headwater.errors import ConfigurationError, RequestError
 from headwater.generation import GenerationRequest
-from headwater.models import ModelInfo
 from headwater.observe import logs, observer_of_process
 from headwater.providers.base import Source, Spawn
 from headwater.providers.pushed import PushedSource
-from headwater.runtime import OWN_MODEL, Runtime, store_opener, wire_named
+from headwater.requests.library import Question, Wish, asked_for, begin_asked
+from headwater.requests.mistakes import check_on_disconnect, check_owner
+from headwater.requests.runtime import OWN_MODEL, Runtime, store_opener, wire_named
+from headwater.routing.models import ModelInfo
 from headwater.settings import Settings, check_exposure, load
-from headwater.signals import drain_on_sigterm
 from headwater.streams import LocalStream
 from headwater.streams.ending import EndCallback, OnEnd
 from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect
-from headwater.writer import StreamWriter
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from headwater import Headwater
-from headwater.adapters.library import asked_for
 from headwater.events import ReasoningDelta, TextDelta
-from headwater.snapshot import Snapshot
+from headwater.events.snapshot import Snapshot
+from headwater.requests.library import asked_for
 from headwater.streams.ending import EndCallback
 
 BOUND_S = 10.0

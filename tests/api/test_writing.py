@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from headwater import Headwater
-from headwater.adapters.library import asked_for
 from headwater.errors import HeadwaterError, StoppedError
 from headwater.events import StreamEnd, TextDelta, Usage
+from headwater.requests.library import asked_for
 from headwater.testing import STALL, Answer, FaultyUpstream, chunk
 from tests.helpers.arrivals import request
 from tests.helpers.processes import environment, line_matching, stopped_at_the_end
@@ -196,7 +196,7 @@ APP = """
 import asyncio, os
 from fastapi import FastAPI
 from headwater import Headwater
-from headwater.adapters.library import asked_for
+from headwater.requests.library import asked_for
 
 hw = Headwater(store=os.environ["STORE"], signals=True)
 app = FastAPI()
@@ -218,7 +218,7 @@ async def answer(stream: str):
 JOB = """
 import sys
 from headwater import Headwater
-from headwater.adapters.library import asked_for
+from headwater.requests.library import asked_for
 
 hw = Headwater(store=sys.argv[1])
 with hw.start() as s:

@@ -14,7 +14,7 @@ import pytest
 
 from headwater import events as ev
 from headwater.providers.tape import read
-from headwater.tapes import FOLDER
+from headwater.providers.tape.shipped import FOLDER
 from headwater.testing import (
     CUT,
     DONE,

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headwater import Headwater, RequestBody
-from headwater.snapshot import Snapshot
+from headwater.events.snapshot import Snapshot
 from headwater.transforms import redact
 
 app = FastAPI()

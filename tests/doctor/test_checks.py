@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from headwater.doctor.checks import BODY_BYTES, LARGE_BYTES, judge
-from headwater.doctor.heads import SENT
-from headwater.doctor.hops import Path
-from headwater.doctor.measurement import Arrival, Measurement
-from headwater.doctor.report import Report
-from headwater.doctor.seen import Seen
+from headwater.tools.doctor.checks import BODY_BYTES, LARGE_BYTES, judge
+from headwater.tools.doctor.heads import SENT
+from headwater.tools.doctor.hops import Path
+from headwater.tools.doctor.measurement import Arrival, Measurement
+from headwater.tools.doctor.report import Report
+from headwater.tools.doctor.seen import Seen
 
 HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",

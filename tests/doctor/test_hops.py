@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from headwater.doctor.hops import NAMES, path
-from headwater.doctor.remedies import lines
+from headwater.tools.doctor.hops import NAMES, path
+from headwater.tools.doctor.remedies import lines
 
 NGINX_400 = b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n<center>nginx</center>"
 HAPROXY_400 = b"HTTP/1.1 400 Bad request\r\n\r\n<h1>400 Bad request</h1>\nYour browser sent an invalid request.\n"  # fmt: skip

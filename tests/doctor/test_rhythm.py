@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.doctor.measurement import Tick
-from headwater.doctor.rhythm import rhythm
+from headwater.tools.doctor.measurement import Tick
+from headwater.tools.doctor.rhythm import rhythm
 
 GAP_S = 0.1
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from headwater.events import Event, Usage
+from headwater.events.position import START, Position
 from headwater.observe import Try
-from headwater.position import START, Position
 from headwater.providers.base import Finish, Outcome, Receiver
 from headwater.settings import Settings
 from headwater.stores.memory import MemoryStore

@@ -27,7 +27,6 @@ from headwater.providers.base import Finish, Outcome
 from headwater.providers.tape import (
     Line,
     Playing,
-    Recording,
     TapeProvider,
     TapeSource,
     WrongOption,
@@ -36,7 +35,8 @@ from headwater.providers.tape import (
     read,
 )
 from headwater.providers.tape.playing import FAULTS, from_query
-from headwater.tapes import FOLDER
+from headwater.providers.tape.shipped import FOLDER
+from headwater.tools.recording import Recording
 from tests.helpers.clock import run
 
 LINES = [

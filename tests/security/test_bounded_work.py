@@ -16,9 +16,9 @@ from headwater.json_text import JsonBounds, read_json
 from headwater.providers.conversation import turns
 from headwater.providers.forwarding import Forwarding
 from headwater.providers.gemini_request import content_body
-from headwater.runtime import WIRES
+from headwater.requests.limits import Limits
+from headwater.requests.runtime import WIRES
 from headwater.settings import LimitSettings
-from headwater.streams.limits import Limits
 from headwater.testing import DONE, Answer, chunk
 from headwater.wires.agui import RunFold
 from headwater.wires.base import Fold, dump

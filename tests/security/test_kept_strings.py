@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from headwater.position import START, Position
-from headwater.runtime import WIRES
+from headwater.events.position import START, Position
+from headwater.requests.runtime import WIRES
 from headwater.stores.base import Record
 from headwater.stores.memory import MemoryStore
 from tests.server.serving import ask

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from headwater import events as ev
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.settings import Settings
 from headwater.stores.base import Entry, Record
 from headwater.stores.memory import MemoryStore

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from headwater.events import TextDelta
+from headwater.requests.limits import Limits
 from headwater.settings import Settings
 from headwater.settings.schema import LimitSettings, StoreSettings
 from headwater.stores.base import Store
@@ -28,7 +29,6 @@ from headwater.stores.sqlite import SqliteStore
 from headwater.stores.sqlite import sweep as sweep_module
 from headwater.stores.sqlite.file import connect
 from headwater.streams import Hub
-from headwater.streams.limits import Limits
 from tests.helpers.hub import ScriptedSource
 from tests.helpers.redis import redis_server
 

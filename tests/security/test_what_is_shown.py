@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.shown import CONTROL, keep_secret, printable, printable_json, redact
+from headwater.observe.shown import CONTROL, keep_secret, printable, printable_json, redact
 from headwater.testing import Answer, FaultyUpstream, Request, chat, reply
 from tests.helpers.processes import HEADWATER, environment
 from tests.server.serving import Served, ask, serving

@@ -11,7 +11,7 @@ import pytest
 
 from headwater import events as ev
 from headwater.providers.tape import read
-from headwater.tapes import FOLDER
+from headwater.providers.tape.shipped import FOLDER
 from tests.server.serving import Reader, Served, ask, serving
 from tests.server.wires import PATHS, is_error, outcome, text_of
 from tests.server.world import BOUND_S, WIRES

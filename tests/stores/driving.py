@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.stores.base import Appended, Note, OnNote, Record, Store, Tail
 from tests.stores.backends import Make
 

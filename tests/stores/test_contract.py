@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.stores.base import Appended, Entry, Tail
 from headwater.stores.memory import MemoryStore
 from tests.stores.backends import Make, by_fake_clock, by_real_clock, every_store

@@ -11,7 +11,7 @@ import time
 
 import uvloop
 
-from headwater.position import START
+from headwater.events.position import START
 from headwater.stores.base import Appended, Record, Store
 from headwater.timers import CATCH_UP_S, HELD_S, Timer
 from tests.stores.backends import Make, shared_stores

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.stores.base import Appended, Entry, Record, Store, Tail
 from tests.stores.backends import Backend, every_store
 from tests.stores.driving import P1, Driver

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.stores.base import Record
 from tests.stores.backends import Make, every_store, shared_stores
 from tests.stores.driving import P1, P2, driven

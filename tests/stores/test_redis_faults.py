@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from headwater.errors import StorageError
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.stores.base import Appended, Entry, Note, Record, Tail
 from headwater.stores.redis import RedisStore
 from tests.helpers.cutting import cutting

@@ -15,7 +15,7 @@ import trustme
 import uvloop
 
 from headwater.errors import ConfigurationError, StorageError
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.stores.base import Record, Store, Tail
 from headwater.stores.redis import RedisStore
 from headwater.stores.redis import store as store_module

@@ -12,7 +12,7 @@ from typing import get_args
 
 import pytest
 
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.stores.base import SILENT_S, Entry, Note, Tail, stall_s
 from headwater.stores.sqlite import SqliteStore
 from tests.stores.backends import Make, shared_stores

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.stores.base import Appended, Entry, Tail
 from tests.stores.backends import Make, every_store, shared_stores
 from tests.stores.driving import P1, P2, P3, Driver, driven

@@ -10,7 +10,7 @@ import pytest
 
 from headwater.errors import UpstreamError
 from headwater.events import TextDelta
-from headwater.runtime import WIRES
+from headwater.requests.runtime import WIRES
 from tests.helpers.hub import BucketSink, begin, make_hub
 
 

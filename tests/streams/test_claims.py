@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from headwater.streams.claims import Claim
+from headwater.requests.claims import Claim
 from tests.helpers.hub import ScriptedSource, make_hub
 
 

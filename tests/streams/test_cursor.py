@@ -27,8 +27,8 @@ from headwater.events import (
     ToolCallStart,
     ToolResult,
 )
-from headwater.position import START, Position
-from headwater.runtime import WIRES
+from headwater.events.position import START, Position
+from headwater.requests.runtime import WIRES
 from tests.helpers.hub import (
     BucketSink,
     after,

@@ -14,8 +14,8 @@ from headwater.errors import HeadwaterError, RequestError
 from headwater.events import TextDelta, Usage
 from headwater.generation import GenerationRequest
 from headwater.providers.base import Finish
+from headwater.requests.limits import Bucket, Limits, Ticket
 from headwater.settings import LimitSettings
-from headwater.streams.limits import Bucket, Limits, Ticket
 from tests.helpers.hub import begin, make_hub
 
 ASKED = GenerationRequest(messages=[{"role": "user", "content": "x" * 40}])

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from headwater.events import StreamEnd, StreamStart, TextDelta, Timing, encode
-from headwater.position import START, Position
-from headwater.runtime import WIRES
+from headwater.events.position import START, Position
+from headwater.requests.runtime import WIRES
 from headwater.stores.base import Record
 from tests.helpers.hub import make_hub, read_all
 

@@ -25,12 +25,13 @@ from headwater.events import (
 )
 from headwater.generation import GenerationRequest, PartialText
 from headwater.providers.base import Finish
-from headwater.runtime import WIRES
+from headwater.requests.runtime import WIRES
+from headwater.routing.recovery import Recovery
+from headwater.routing.router import Router
+from headwater.routing.source import Candidate
 from headwater.settings import Settings, TimeoutSettings
 from headwater.streams import Hub, LocalStream
-from headwater.streams.recovery import MAX_REPAIRS, Recovery
-from headwater.streams.router import Router
-from headwater.streams.routing import Candidate
+from headwater.streams.recovery import MAX_REPAIRS
 from tests.helpers.clock import run
 from tests.helpers.hub import BucketSink, ScriptedSource, make_hub, read_all, settle
 

@@ -12,11 +12,11 @@ from headwater.errors import HeadwaterError, RequestError, UnavailableError, Ups
 from headwater.events import Event, StreamEnd, StreamError, TextDelta, Usage
 from headwater.providers.base import Finish, Outcome, Receiver
 from headwater.providers.failures import http_failure, stream_failure
+from headwater.routing.breaker import Breaker
+from headwater.routing.retries import verdict
+from headwater.routing.router import Router
+from headwater.routing.source import Candidate, RoutedSource
 from headwater.settings import HedgeSettings, Settings, TimeoutSettings
-from headwater.streams.breaker import Breaker
-from headwater.streams.retries import verdict
-from headwater.streams.router import Router
-from headwater.streams.routing import Candidate, RoutedSource
 from tests.helpers.clock import run
 from tests.helpers.hub import ScriptedSource, make_hub
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater import events as ev
-from headwater.position import Position
-from headwater.runtime import WIRES
-from headwater.snapshot import Snapshot
+from headwater.events.position import Position
+from headwater.events.snapshot import Snapshot
+from headwater.requests.runtime import WIRES
 
 TIMING = ev.Timing(queue=0, connect=1, first_token=1, total=2, overhead=0, attempts=1)
 

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from headwater.errors import HeadwaterError, UnavailableError
 from headwater.events import TextDelta, encode
-from headwater.position import Position
+from headwater.events.position import Position
 from headwater.settings import Settings, StoreSettings
 from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, Opened

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from headwater.events import TextDelta
-from headwater.position import Position
-from headwater.runtime import WIRES
+from headwater.events.position import Position
+from headwater.requests.runtime import WIRES
 from headwater.settings import Settings
 from headwater.stores.base import Appended, Entry
 from headwater.stores.memory import MemoryStore

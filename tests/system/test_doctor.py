@@ -23,8 +23,8 @@ import trustme
 
 from headwater.cli.proxy_config import configuration
 from headwater.cli.proxy_config.site import site
-from headwater.doctor.hops import NAMES
 from headwater.testing import FaultyUpstream, chat
+from headwater.tools.doctor.hops import NAMES
 from tests.helpers.processes import HEADWATER, environment
 from tests.helpers.proxies import Config, command, proxy
 from tests.helpers.redis import redis_server

@@ -15,12 +15,12 @@ from starlette.types import ASGIApp
 from headwater import Headwater, HeadwaterError
 from headwater.adapters import django, flask
 from headwater.adapters.response import ResumeResponse, StreamResponse
+from headwater.adapters.writer import SyncWriter, Writer
 from headwater.errors import RequestError
 from headwater.events import Event, ReasoningDelta, StreamEnd, StreamError, TextDelta, Usage
-from headwater.models import ModelInfo
-from headwater.snapshot import Snapshot
+from headwater.events.snapshot import Snapshot
+from headwater.routing.models import ModelInfo
 from headwater.transforms import redact, smooth
-from headwater.writer import SyncWriter, Writer
 
 
 async def words() -> AsyncIterator[str]:

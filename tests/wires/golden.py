@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headwater.runtime import WIRES
+from headwater.requests.runtime import WIRES
 from tests.wires.logs import EVERYTHING, frames
 
 FOLDER = Path(__file__).parent / "golden"

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from headwater import events as ev
-from headwater.position import Position
-from headwater.runtime import WIRES
-from headwater.snapshot import Snapshot
+from headwater.events.position import Position
+from headwater.events.snapshot import Snapshot
+from headwater.requests.runtime import WIRES
 
 STREAM = "5eed"
 START = ev.StreamStart(STREAM, "a-model", 1_700_000_000)

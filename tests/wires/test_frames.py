@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headwater import events as ev
-from headwater.runtime import WIRES
+from headwater.requests.runtime import WIRES
 from tests.wires.golden import FOLDER
 from tests.wires.logs import EVERYTHING, data, ended, failed, frames
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headwater.errors import RequestError
-from headwater.runtime import WIRES
+from headwater.requests.runtime import WIRES
 
 PNG = "data:image/png;base64,AA=="
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}

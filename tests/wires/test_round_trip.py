@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headwater import events as ev
-from headwater.runtime import WIRES
+from headwater.requests.runtime import WIRES
 from tests.wires.logs import EVERYTHING, STREAM, ended, failed, snapshot, whole
 
 SIGNED: dict[str, Any] = {"provider": "anthropic", "part": "signature", "value": "sig"}

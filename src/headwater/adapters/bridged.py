@@ -9,16 +9,30 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from headwater.adapters.bridge import Bridge
 from headwater.adapters.heads import JSON_HEADERS, make_request_id
-from headwater.adapters.library import Library, Question, Wish, asked_for, begin_asked
-from headwater.adapters.mistakes import check_owner
-from headwater.adapters.reading import Reading, find
 from headwater.errors import ConfigurationError
+from headwater.requests.library import Question, Wish, asked_for, begin_asked
+from headwater.requests.mistakes import check_owner
+from headwater.requests.reading import Reading, find
+from headwater.requests.runtime import Runtime
 from headwater.wires.base import Wire
+
+
+class Library(Protocol):
+    """`headwater.Headwater`, as its adapters see it."""
+
+    owner: Callable[[Any], Any] | None
+
+    def runtime(self) -> Runtime:
+        """What serves the running event loop."""
+
+    def bridge(self) -> Bridge:
+        """The loop beside a synchronous host."""
 
 
 class Held(NamedTuple):

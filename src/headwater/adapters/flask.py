@@ -11,6 +11,7 @@ from typing import Any
 
 from headwater.adapters.bridged import (
     Held,
+    Library,
     answer_headers,
     beginning,
     looked_at,
@@ -19,11 +20,11 @@ from headwater.adapters.bridged import (
     stopped,
 )
 from headwater.adapters.heads import error_answer, make_request_id, stream_headers
-from headwater.adapters.library import Library, Question, Wish
 from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.adapters.wsgi import BridgedBody, WsgiBody, reader_gone
 from headwater.errors import ConfigurationError, HeadwaterError
-from headwater.runtime import WIRES, wire_named
+from headwater.requests.library import Question, Wish
+from headwater.requests.runtime import WIRES, wire_named
 from headwater.streams.ending import OnEnd
 from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect, Wire

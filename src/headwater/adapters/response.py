@@ -13,10 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 from headwater.adapters.asgi import deliver, disconnected
 from headwater.adapters.heads import JSON_HEADERS, error_answer, make_request_id, stream_headers
-from headwater.adapters.reading import Reading, find
 from headwater.errors import HeadwaterError
-from headwater.position import START, Position
-from headwater.runtime import Runtime
+from headwater.events.position import START, Position
+from headwater.requests.reading import Reading, find
+from headwater.requests.runtime import Runtime
 from headwater.streams import Opened
 from headwater.wires.base import Wire
 

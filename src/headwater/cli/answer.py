@@ -11,7 +11,7 @@ from typing import Final
 from headwater import events as ev
 from headwater.cli.terminal import say
 from headwater.errors import HeadwaterError, error_told
-from headwater.shown import CONTROL
+from headwater.observe.shown import CONTROL
 
 _DIM: Final = "\x1b[2m"
 _PLAIN: Final = "\x1b[0m"

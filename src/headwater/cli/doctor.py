@@ -13,7 +13,7 @@ from headwater.cli.terminal import say, say_json
 from headwater.errors import HeadwaterError
 
 if TYPE_CHECKING:
-    from headwater.doctor import Report, Subject
+    from headwater.tools.doctor import Report, Subject
 
 _CANNOT_TELL: Final = 2
 _SIGNS: Final = {"ok": "ok", "advice": "advice", "fault": "FAULT", "not told": "not told"}
@@ -43,7 +43,7 @@ def command(url: str, direct: str | None, idle: float, data: str | None, as_json
     about 20 seconds. A server that wants a key gets the one in HEADWATER_API_KEY. Exits with 0 when
     healthy, 1 when a fault was found, 2 when it could not tell.
     """
-    from headwater.doctor import Subject
+    from headwater.tools.doctor import Subject
 
     key, body = os.environ.get("HEADWATER_API_KEY"), data.encode() if data is not None else None
     subjects = [Subject(_checked(each), key, idle, body) for each in (url, direct) if each]
@@ -80,7 +80,7 @@ def _checked(url: str) -> str:
 
 def _examine(subjects: list[Subject]) -> list[Report]:
     """One after the other: they would make each other late."""
-    from headwater.doctor import compared, examine
+    from headwater.tools.doctor import compared, examine
 
     report, *direct = [examine(subject) for subject in subjects]
     return [compared(report, direct[0]), *direct] if direct else [report]
@@ -109,7 +109,7 @@ def _print(report: Report, direct: Report | None = None) -> None:
 
 
 def _way(report: Report) -> str:
-    from headwater.doctor.hops import NAMES
+    from headwater.tools.doctor.hops import NAMES
 
     names = ", ".join(NAMES[name] for name in report.hops)
     if report.proxies == 0:

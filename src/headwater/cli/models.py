@@ -12,7 +12,7 @@ import click
 from headwater.cli.terminal import say
 
 if TYPE_CHECKING:
-    from headwater.models import ModelInfo
+    from headwater.routing.models import ModelInfo
 
 # Of 80 columns, what the window and four abilities leave; the few longer names stick out.
 _WIDEST = 40

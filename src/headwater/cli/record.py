@@ -40,7 +40,7 @@ def command(
     that is followed by its ID already had arrives at once. A failure is recorded as well, but there
     is no tape when the server is lost, or after Ctrl-C. The prompt is not on the tape.
     """
-    from headwater.providers.tape import Recording
+    from headwater.tools.recording import Recording
 
     # Imported before the clock runs: what that costs is no part of the answer.
     import_module("headwater.api" if server is None else "headwater.cli.remote")

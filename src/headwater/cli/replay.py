@@ -44,7 +44,7 @@ def command(tape: str, speed: str, fault: tuple[str, ...], as_json: bool) -> Non
 def _path(tape: str) -> Path:
     """The file, or the shipped tape, that is meant."""
     from headwater.providers.tape import names, nearest
-    from headwater.tapes import FOLDER
+    from headwater.providers.tape.shipped import FOLDER
 
     if Path(tape).is_file():
         return Path(tape)

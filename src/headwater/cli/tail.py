@@ -11,7 +11,7 @@ from headwater.cli import asking
 from headwater.cli.answer import shown
 from headwater.cli.terminal import say
 from headwater.errors import RequestError
-from headwater.position import Position
+from headwater.events.position import Position
 
 SERVER = "http://127.0.0.1:8000"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from headwater.shown import printable, printable_json
+from headwater.observe.shown import printable, printable_json
 
 
 def say(line: str = "", *, err: bool = False) -> None:

@@ -15,7 +15,7 @@ from contextvars import Context, ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from headwater.shown import printable, printable_json, redact
+from headwater.observe.shown import printable, printable_json, redact
 
 #: The id of the request that is being handled; "" outside of one.
 request_id: Final[ContextVar[str]] = ContextVar("headwater_request_id", default="")

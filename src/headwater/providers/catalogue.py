@@ -7,8 +7,8 @@ from importlib.resources import files
 
 import msgspec
 
+from headwater.providers.tape.shipped import FOLDER
 from headwater.settings import Endpoint
-from headwater.tapes import FOLDER
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

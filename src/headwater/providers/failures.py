@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from headwater.errors import HeadwaterError, UpstreamError
-from headwater.shown import printable, redact
+from headwater.observe.shown import printable, redact
 
 # A provider that names an hour would otherwise hold its caller for an hour.
 _MAX_RETRY_AFTER_S: Final = 120.0

@@ -13,6 +13,7 @@ from headwater.errors import HeadwaterError, RequestError, UpstreamError
 from headwater.events import Event, Usage
 from headwater.generation import GenerationRequest, PartialText
 from headwater.observe import Try
+from headwater.observe.shown import keep_secret, redact
 from headwater.providers.base import (
     Answers,
     Continues,
@@ -24,7 +25,6 @@ from headwater.providers.base import (
 from headwater.providers.continuing import Continuing
 from headwater.providers.failures import RefusedKeyError
 from headwater.providers.forwarding import Forwarding
-from headwater.shown import keep_secret, redact
 from headwater.upstream import Exchange, Request
 
 log = logging.getLogger("headwater.upstream")

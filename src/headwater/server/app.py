@@ -16,13 +16,12 @@ from starlette.routing import Match, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headwater import plugins
 from headwater.adapters.heads import make_request_id
 from headwater.adapters.response import REQUEST_ID, error_response
 from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.errors import HeadwaterError, RequestError
 from headwater.observe import logs, observer_of_process
-from headwater.runtime import WIRES, Runtime
+from headwater.requests.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.guards import check_host, check_site
 from headwater.server.openapi import OPERATION, Document
@@ -34,7 +33,7 @@ from headwater.server.operations import (
 )
 from headwater.server.routes import GENERATING, Routes
 from headwater.server.signing import SignIn
-from headwater.settings import Settings
+from headwater.settings import Settings, plugins
 from headwater.wires.base import Wire
 
 log = logging.getLogger("headwater.server")

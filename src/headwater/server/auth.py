@@ -10,15 +10,15 @@ from typing import Final
 
 from starlette.requests import Request
 
-from headwater.adapters.mistakes import check_owner
 from headwater.errors import ConfigurationError, RequestError
+from headwater.observe.shown import keep_secret
+from headwater.requests.mistakes import check_owner
 from headwater.server.guesses import Guesses
 from headwater.server.keys import Keys
 from headwater.server.peers import PEER, Peer
 from headwater.server.proxies import TrustedProxies, is_forwarded
 from headwater.server.sessions import Sessions
 from headwater.settings import AuthSettings
-from headwater.shown import keep_secret
 
 #: The principal of every caller of a server without keys.
 LOCAL: Final = "local"

@@ -13,12 +13,12 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headwater.adapters.bodies import chat_label
-from headwater.adapters.reading import reading_of
 from headwater.adapters.response import reading_response
 from headwater.errors import HeadwaterError, RequestError
-from headwater.position import START, Position
-from headwater.runtime import WIRES, Runtime
+from headwater.events.position import START, Position
+from headwater.requests.bodies import chat_label
+from headwater.requests.reading import reading_of
+from headwater.requests.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.operations import NO_CONTENT, SSE, STOPPING, DescribedRoute, Operation
 from headwater.stores.base import Record, Tail

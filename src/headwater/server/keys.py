@@ -8,8 +8,8 @@ import logging
 from collections.abc import Mapping
 from typing import Final, Self
 
+from headwater.observe.shown import keep_secret
 from headwater.settings import KeySettings
-from headwater.shown import keep_secret
 
 log = logging.getLogger("headwater.server")
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from headwater.errors import ConfigurationError, HeadwaterError
 from headwater.observe import shared_metrics
-from headwater.runtime import Runtime
+from headwater.requests.runtime import Runtime
 from headwater.server.descriptors import Descriptors
 from headwater.server.protocol import StreamProtocol
 from headwater.server.supervisor import Supervisor

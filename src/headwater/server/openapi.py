@@ -21,11 +21,11 @@ from starlette.responses import Response
 
 from headwater import events
 from headwater.errors import STATUS
-from headwater.models import ModelInfo
+from headwater.events.snapshot import Failure, ToolCall
 from headwater.providers.catalogue import load
-from headwater.runtime import wire_names
+from headwater.requests.runtime import wire_names
+from headwater.routing.models import ModelInfo
 from headwater.server.operations import JSON, SSE, Described, Operation
-from headwater.snapshot import Failure, ToolCall
 from headwater.wires.members import CHAT_MEMBERS
 
 _Schema = dict[str, Any]

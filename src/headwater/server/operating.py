@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from headwater.adapters.response import json_response
 from headwater.observe import metrics_page
-from headwater.runtime import Runtime
+from headwater.requests.runtime import Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.operations import JSON, DescribedRoute, Operation
 

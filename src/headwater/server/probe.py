@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from headwater.adapters.asgi import disconnected
 from headwater.adapters.response import REQUEST_ID
 from headwater.errors import RequestError, UnavailableError
-from headwater.runtime import Runtime
+from headwater.requests.runtime import Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.body import count_body
 from headwater.server.operations import SSE, DescribedRoute, Operation

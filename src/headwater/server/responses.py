@@ -14,7 +14,9 @@ from starlette.types import Scope
 
 from headwater.adapters.response import StreamResponse, json_response
 from headwater.errors import HeadwaterError, RequestError
-from headwater.runtime import Runtime
+from headwater.events.snapshot import Snapshot
+from headwater.requests.claims import reopened
+from headwater.requests.runtime import Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.operations import (
     JSON,
@@ -25,10 +27,8 @@ from headwater.server.operations import (
     DescribedRoute,
     Operation,
 )
-from headwater.snapshot import Snapshot
 from headwater.stores.base import Record, Tail
 from headwater.streams import Opened
-from headwater.streams.claims import reopened
 from headwater.wires.openai_responses import WIRE
 
 _PREFIX: Final = "resp_"

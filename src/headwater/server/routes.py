@@ -11,14 +11,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from headwater.adapters.bodies import asked_by
 from headwater.adapters.heads import stream_headers
-from headwater.adapters.reading import find, prefers_json
 from headwater.adapters.response import StreamResponse, json_response, reading_response
 from headwater.errors import RequestError
+from headwater.events.position import Position
 from headwater.json_text import JsonBounds
-from headwater.position import Position
-from headwater.runtime import WIRES, Runtime
+from headwater.requests.bodies import asked_by
+from headwater.requests.claims import Claim, begun_once, is_claimed, label_of, reopened
+from headwater.requests.limits import Ticket
+from headwater.requests.reading import find, prefers_json
+from headwater.requests.repeats import nothing_to_resume, resumed
+from headwater.requests.runtime import WIRES, Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.body import json_object, read_body
 from headwater.server.chats import Chats
@@ -34,12 +37,9 @@ from headwater.server.operations import (
     begins,
 )
 from headwater.server.probe import Probe
-from headwater.server.repeats import nothing_to_resume, resumed
 from headwater.server.responses import Responses
 from headwater.settings import Settings
 from headwater.streams import LocalStream, Opened
-from headwater.streams.claims import Claim, begun_once, is_claimed, label_of, reopened
-from headwater.streams.limits import Ticket
 from headwater.wires.base import OnDisconnect, Wire
 
 # A page of streams; the store keeps the newest first.

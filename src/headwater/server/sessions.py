@@ -17,10 +17,10 @@ from typing import Final
 import msgspec
 
 from headwater.errors import HeadwaterError
+from headwater.requests.limits import Bucket
 from headwater.server.keys import Keys
 from headwater.stores.base import Store
 from headwater.streams import Hub
-from headwater.streams.limits import Bucket
 
 #: A working day and a night: longer than a conversation, short enough to be lost.
 LASTS_S: Final = 12 * 3600

@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from headwater.errors import ConfigurationError
-from headwater.shown import keep_secret
+from headwater.observe.shown import keep_secret
 
 #: Schemes of Redis.
 REDIS: Final = ("redis", "rediss", "unix")

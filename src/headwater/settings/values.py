@@ -13,8 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from headwater import plugins
-from headwater.settings import store_url
+from headwater.settings import plugins, store_url
 from headwater.settings.schema import PREFIX, WIRES, plain
 
 _UNITS: Final = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}

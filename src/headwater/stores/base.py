@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
-from headwater.position import Position
+from headwater.events.position import Position
 
 #: What an append came to. `duplicate`: this very entry is already there. `fenced`:
 #: another process has taken the stream over. `gap`: the log does not end where the append expects.

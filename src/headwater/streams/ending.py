@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from headwater.errors import HeadwaterError
 from headwater.events import StreamError
-from headwater.position import START
+from headwater.events.position import START
+from headwater.events.snapshot import Snapshot
 from headwater.providers.base import Spawn
-from headwater.snapshot import Snapshot
 from headwater.stores.base import Record
 
 log = logging.getLogger("headwater.streams")

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from headwater.events import Event, StreamError, encode
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.wires.base import Fold, Wire
 
 log = logging.getLogger("headwater.streams")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwater.errors import HeadwaterError
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.stores.base import Record, Store, Tail
 
 

@@ -13,12 +13,12 @@ from msgspec import structs
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError, RequestError, StorageError, UnavailableError
+from headwater.events.position import START, Position
+from headwater.events.snapshot import Snapshot
 from headwater.observe import Observer
 from headwater.observe.logs import without_request
-from headwater.position import START, Position
 from headwater.providers.base import Source
 from headwater.settings import Settings, TimeoutSettings
-from headwater.snapshot import Snapshot
 from headwater.stores.base import Note, Record, Store, Tail
 from headwater.streams.ending import EndCallback, Endings
 from headwater.streams.leases import Leases, broken_off

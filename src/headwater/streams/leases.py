@@ -10,7 +10,7 @@ from typing import Final
 
 from headwater.errors import HeadwaterError, UpstreamError
 from headwater.events import StreamError, encode
-from headwater.position import Position
+from headwater.events.position import Position
 from headwater.stores.base import Appended, Record, Store, Tail
 from headwater.timers import HELD_S
 

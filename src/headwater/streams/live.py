@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nu
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError
-from headwater.position import START, Position
-from headwater.snapshot import Snapshot
+from headwater.events.position import START, Position
+from headwater.events.snapshot import Snapshot
 from headwater.stores.base import Entry, Note, Record, Store
 from headwater.streams.feed import Batch, Feed
 

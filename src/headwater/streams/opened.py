@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from headwater.errors import error_told
-from headwater.position import Position
+from headwater.events.position import Position
 from headwater.stores.base import Record
 from headwater.streams.hub import Hub
 from headwater.streams.live import LiveStream

@@ -26,12 +26,12 @@ from headwater.events import (
     Usage,
     added,
 )
+from headwater.events.position import Position
 from headwater.observe import Ended, Try, Watch
-from headwater.position import Position
 from headwater.providers.base import Outcome, Source
+from headwater.providers.deadlines import Deadlines
 from headwater.settings import TimeoutSettings
 from headwater.stores.base import Appended, Store
-from headwater.streams.deadlines import Deadlines
 from headwater.streams.feed import Feed
 from headwater.streams.recovery import MAX_REPAIRS, NullSource, Recovery, Repair
 from headwater.streams.writing import EMPTY, Writing

@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
-import msgspec
-
-from headwater.errors import HeadwaterError, RequestError
+from headwater.errors import HeadwaterError
 from headwater.events import ReasoningDelta, StreamRepair, TextDelta, Usage
-from headwater.generation import GenerationRequest, PartialText
+from headwater.events.position import Position
+from headwater.events.snapshot import Snapshot
+from headwater.generation import PartialText
 from headwater.observe import Try
-from headwater.position import Position
 from headwater.providers.base import Receiver, Source
-from headwater.snapshot import Snapshot
 from headwater.stores.base import Record, Store, Tail
 from headwater.streams.live import fold_log
-from headwater.streams.router import Router
-from headwater.streams.routing import Candidate
 from headwater.wires.base import OnDisconnect
 
 log = logging.getLogger("headwater.streams")
@@ -28,91 +24,31 @@ log = logging.getLogger("headwater.streams")
 #: the reader meets another seam: an answer that broke off three times will not hold.
 MAX_REPAIRS: Final = 2
 
-# What may pass, of an upstream. A filter, a refusal and our own faults do not.
-_MAY_PASS: Final = frozenset(
-    {"truncated", "upstream_error", "upstream_timeout", "rate_limited", "overloaded"}
-)
-# Ask for an answer that a grammar holds to a form: the grammar would begin anew inside of it.
-_FORMS: Final = ("grammar", "guided_", "json_schema", "response_format", "structured_outputs")
 # Appends that are under way take a millisecond or two.
 _LOOK_S: Final = 0.01
 
-_encoder = msgspec.json.Encoder()
 
+class Recovery(Protocol):
+    """Finds sources that continue one request's answer; `headwater.routing.recovery` is one."""
 
-class RecoveryPlan(msgspec.Struct, frozen=True):
-    """What another process needs to go on with a stream."""
-
-    request: GenerationRequest
-    on_disconnect: OnDisconnect
-
-
-#: The form in which a plan is stored back to a plan; `msgspec.DecodeError` when it is not one.
-read_plan = msgspec.json.Decoder(RecoveryPlan).decode
-
-
-class Recovery:
-    """What failures after the first token lead to, for one request.
-
-    `asked` is the route's first choice; `candidates` gives, for what was said, those that can go on
-    from there: None where no entry of the route `continues`. `wrap` is put around each of them.
-    """
-
-    __slots__ = ("_candidates", "_name", "_request", "_router", "_wrap", "asked")
-
-    def __init__(
-        self,
-        router: Router,
-        name: str,
-        asked: str,
-        request: GenerationRequest,
-        candidates: Callable[[PartialText], Sequence[Candidate]] | None,
-        wrap: Callable[[Source], Source] | None = None,
-    ) -> None:
-        self._router = router
-        self._wrap = wrap
-        self._name = name
-        self.asked = asked
-        goes_on = candidates is not None and _can_go_on(request)
-        self._candidates = candidates if goes_on else None
-        # The stream may be long: what nobody will ask again is not kept.
-        self._request = request if goes_on else None
+    #: The route's first choice.
+    asked: str
 
     @property
     def continues(self) -> bool:
-        return self._candidates is not None
+        """Whether any candidate can continue a partial text."""
 
     def plan(self, on_disconnect: OnDisconnect) -> bytes | None:
-        """What another process needs to do the same; None where it could not."""
-        if self._request is None or self._wrap is not None:  # which is code of this process
-            return None
-        try:
-            return _encoder.encode(RecoveryPlan(self._request, on_disconnect))
-        except UnicodeEncodeError:  # half a character, which JSON can spell and UTF-8 cannot
-            return None
+        """The stored form of the request for another process; None where it could not continue."""
 
     def ended(self, route: str | None, error: HeadwaterError | None) -> None:
-        """An answer of `route`, or of the first choice, has ended after its first token."""
-        self._router.ended(route or self.asked, error)
+        """Report the end of an answer of `route`, or of the first choice, after its first token."""
 
     def mends(self, error: HeadwaterError) -> bool:
-        """Whether another attempt may do better."""
-        return self.continues and error.retryable and error.code in _MAY_PASS
+        """Whether another attempt may succeed after this error."""
 
     def source(self, said: PartialText) -> Source:
-        """Whoever goes on from there, not begun; `HeadwaterError` when nobody can."""
-        if self._candidates is None:
-            raise RequestError("No provider of this route can go on from a given text.")
-        source = self._router.source(self._candidates(said), self._name, asked=self.asked)
-        return source if self._wrap is None else self._wrap(source)
-
-
-def _can_go_on(request: GenerationRequest) -> bool:
-    for name, value in request.options.items():
-        if name.startswith(_FORMS) and value not in (None, {"type": "text"}):
-            return False
-    # Whether the answer was the rest of such a message or a new one, nobody can tell.
-    return not request.messages or request.messages[-1].get("role") != "assistant"
+        """A source that continues from there, not begun; `HeadwaterError` when there is none."""
 
 
 def said_of(snapshot: Snapshot) -> PartialText | None:

@@ -9,8 +9,8 @@ from typing import Final
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError, StorageError, error_told
+from headwater.events.position import Position
 from headwater.observe.logs import without_request
-from headwater.position import Position
 from headwater.stores.base import Entry, Note, Record, Store
 from headwater.streams.feed import Batch
 from headwater.streams.live import READ_BYTES, LiveStream

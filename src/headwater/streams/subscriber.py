@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from headwater import events as ev
+from headwater.events.position import START, Position
 from headwater.observe import Left
-from headwater.position import START, Position
 from headwater.stores.base import Entry, Store
 from headwater.streams.feed import Batch, Feed
 from headwater.wires.base import Fold, Wire

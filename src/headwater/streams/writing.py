@@ -9,7 +9,7 @@ from typing import Final
 
 from headwater.errors import HeadwaterError
 from headwater.events import Event, encode
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.stores.base import Appended, Store
 from headwater.streams.feed import Batch, Feed
 

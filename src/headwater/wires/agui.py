@@ -12,8 +12,8 @@ from typing import Any
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError
+from headwater.events.snapshot import Snapshot
 from headwater.generation import GenerationRequest
-from headwater.snapshot import Snapshot
 from headwater.wires.agui_request import run_request
 from headwater.wires.base import JSON, PING, Fold, OnDisconnect, dump, error_body, spoken
 from headwater.wires.members import compact

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from headwater import events as ev
 from headwater.errors import STATUS, HeadwaterError, RequestError
+from headwater.events.snapshot import Snapshot
 from headwater.generation import GenerationRequest
 from headwater.json_text import UNREADABLE, read_json
-from headwater.snapshot import Snapshot
 from headwater.wires.anthropic_request import PROVIDER, messages_request
 from headwater.wires.base import JSON, Fold, OnDisconnect, dump, spoken
 

@@ -14,8 +14,8 @@ import msgspec
 
 from headwater.errors import HeadwaterError
 from headwater.events import Event
+from headwater.events.snapshot import Snapshot
 from headwater.generation import GenerationRequest
-from headwater.snapshot import Snapshot
 
 #: "cancel", "continue", or the seconds for which a stream without a reader goes on.
 OnDisconnect = Literal["cancel", "continue"] | float

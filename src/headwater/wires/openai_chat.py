@@ -11,8 +11,8 @@ from typing import Any
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError, RequestError
+from headwater.events.snapshot import Snapshot
 from headwater.generation import GenerationRequest
-from headwater.snapshot import Snapshot
 from headwater.wires.base import JSON, PING, Fold, OnDisconnect, dump, error_body
 from headwater.wires.requests import chat_request, optional
 

@@ -14,8 +14,8 @@ import msgspec
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError
+from headwater.events.snapshot import Snapshot
 from headwater.generation import GenerationRequest
-from headwater.snapshot import Snapshot
 from headwater.wires.base import JSON, PING, Fold, OnDisconnect, dump, error_body, spoken
 from headwater.wires.openai_responses_items import Items
 from headwater.wires.openai_responses_request import PROVIDER, echoed, responses_request

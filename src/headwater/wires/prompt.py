@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from headwater.errors import HeadwaterError, RequestError
+from headwater.events.snapshot import Snapshot
 from headwater.generation import GenerationRequest
-from headwater.snapshot import Snapshot
 from headwater.wires.base import JSON, PING, OnDisconnect, error_body
 from headwater.wires.requests import chat_request
 

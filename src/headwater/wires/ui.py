@@ -15,9 +15,9 @@ import msgspec
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError, RequestError
+from headwater.events.snapshot import Snapshot
 from headwater.generation import GenerationRequest
 from headwater.json_text import UNREADABLE, read_json
-from headwater.snapshot import Snapshot
 from headwater.wires.base import JSON, PING, Fold, OnDisconnect, dump, error_body, spoken
 from headwater.wires.ui_request import PROVIDER_DATA, chat_request
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from headwater.cli.comparison.figures import spread
 from headwater.cli.comparison.runs import SIDES, Run, Side
 from headwater.cli.terminal import say
-from headwater.shown import CONTROL, printable
+from headwater.observe.shown import CONTROL, printable
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.stores.base import Appended, Entry, Note, OnNote, Record, Tail
 from headwater.stores.memory.claims import Claims
 from headwater.stores.memory.names import Names

@@ -15,7 +15,7 @@ import msgspec
 from redis.exceptions import NoPermissionError
 
 from headwater.errors import StorageError
-from headwater.position import Position
+from headwater.events.position import Position
 from headwater.stores.base import SILENT_S, Appended, Entry, Note, OnNote, Record, Tail, stall_s
 from headwater.stores.notes import write_note
 from headwater.stores.redis import scripts

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from headwater.errors import StorageError
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 from headwater.stores.base import Appended, Entry, Note, Record, Tail, stall_s
 
 #: Of the tables. A file of another version is refused: its processes may still be at work.

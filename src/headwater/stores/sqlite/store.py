@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from headwater.errors import StorageError
-from headwater.position import Position
+from headwater.events.position import Position
 from headwater.stores.base import SILENT_S, Appended, Entry, Note, OnNote, Record, Tail
 from headwater.stores.sqlite import statements as sql
 from headwater.stores.sqlite.channel import Channel, Letter

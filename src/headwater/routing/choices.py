@@ -9,10 +9,10 @@ import msgspec
 
 from headwater.generation import GenerationRequest, PartialText
 from headwater.providers.base import Provider, Source
+from headwater.routing.recovery import Recovery
+from headwater.routing.router import Router
+from headwater.routing.source import Candidate
 from headwater.settings import HedgeSettings
-from headwater.streams.recovery import Recovery
-from headwater.streams.router import Router
-from headwater.streams.routing import Candidate
 
 
 class Way(msgspec.Struct, frozen=True):

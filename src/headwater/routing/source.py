@@ -20,11 +20,11 @@ from headwater.errors import HeadwaterError
 from headwater.events import Usage
 from headwater.observe import Try
 from headwater.providers.base import ProviderSource, Receiver
+from headwater.routing.attempt import Attempt
+from headwater.routing.breaker import Breaker
+from headwater.routing.hedging import Hedging
+from headwater.routing.retries import Retries, verdict
 from headwater.settings import TimeoutSettings
-from headwater.streams.attempt import Attempt
-from headwater.streams.breaker import Breaker
-from headwater.streams.hedging import Hedging
-from headwater.streams.retries import Retries, verdict
 
 log = logging.getLogger("headwater.streams")
 

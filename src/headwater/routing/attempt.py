@@ -10,8 +10,8 @@ from headwater.errors import HeadwaterError
 from headwater.events import Event
 from headwater.observe import Try
 from headwater.providers.base import Outcome, ProviderSource, Receiver
+from headwater.providers.deadlines import Deadlines
 from headwater.settings import TimeoutSettings
-from headwater.streams.deadlines import Deadlines
 
 
 class AttemptListener(Protocol):

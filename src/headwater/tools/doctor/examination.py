@@ -10,16 +10,16 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from headwater.doctor import checks, foreign, hops
-from headwater.doctor.checks import BODY_BYTES, LARGE_BYTES
-from headwater.doctor.heads import SENT
-from headwater.doctor.measurement import Measurement
-from headwater.doctor.reading import Ask, edge, negotiated, read
-from headwater.doctor.report import Check, Report
-from headwater.doctor.rhythm import rhythm
-from headwater.doctor.seen import Seen
 from headwater.errors import HeadwaterError
 from headwater.json_text import UNREADABLE
+from headwater.tools.doctor import checks, foreign, hops
+from headwater.tools.doctor.checks import BODY_BYTES, LARGE_BYTES
+from headwater.tools.doctor.heads import SENT
+from headwater.tools.doctor.measurement import Measurement
+from headwater.tools.doctor.reading import Ask, edge, negotiated, read
+from headwater.tools.doctor.report import Check, Report
+from headwater.tools.doctor.rhythm import rhythm
+from headwater.tools.doctor.seen import Seen
 
 #: The silence that every response must survive: longer than the pause between two heartbeats.
 LEAST_IDLE_S: Final = 20.0

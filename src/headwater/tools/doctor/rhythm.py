@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from headwater.doctor.measurement import Tick
+from headwater.tools.doctor.measurement import Tick
 
 # A pair has fallen together when less than this share of its gap is left.
 _TOGETHER: Final = 0.1

@@ -7,11 +7,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 from headwater.errors import HeadwaterError
+from headwater.routing.breaker import Breaker
+from headwater.routing.hedging import Hedging
+from headwater.routing.retries import Retries
+from headwater.routing.source import Candidate, RoutedSource, passed_over
 from headwater.settings import HedgeSettings, TimeoutSettings
-from headwater.streams.breaker import Breaker
-from headwater.streams.hedging import Hedging
-from headwater.streams.retries import Retries
-from headwater.streams.routing import Candidate, RoutedSource, passed_over
 
 
 class Router:

@@ -10,24 +10,23 @@ from typing import Any, Final
 
 import msgspec
 
-from headwater import plugins
 from headwater.errors import ConfigurationError, HeadwaterError
 from headwater.generation import GenerationRequest
 from headwater.json_text import UNREADABLE
-from headwater.models import Models
 from headwater.observe import Observer
 from headwater.providers.base import Source
 from headwater.providers.transformed import Transformed
-from headwater.rights import Rights
-from headwater.settings import Settings
+from headwater.requests.limits import Limits, Ticket
+from headwater.requests.rights import Rights
+from headwater.routing.models import Models
+from headwater.routing.recovery import Recovery, read_plan
+from headwater.settings import Settings, plugins
 from headwater.settings.store_url import REDIS, resolved, sqlite_path
 from headwater.stores.base import Record, Store
 from headwater.stores.memory import MemoryStore
 from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, LocalStream
 from headwater.streams.ending import EndCallback
-from headwater.streams.limits import Limits, Ticket
-from headwater.streams.recovery import Recovery, read_plan
 from headwater.transforms import Change, Transforms, made
 from headwater.upstream import Pool
 from headwater.wires.agui import WIRE as AGUI

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from headwater.doctor.hops import NAMES
+from headwater.tools.doctor.hops import NAMES
 
 _LINES: Final[Mapping[str, Mapping[str, str]]] = {
     "nginx": {

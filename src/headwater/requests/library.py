@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from headwater.adapters.bodies import Asked, RequestBody, asked_by
-from headwater.adapters.bridge import Bridge
-from headwater.adapters.mistakes import check_on_disconnect, check_owner, mistaken, named
 from headwater.errors import ConfigurationError
 from headwater.generation import Message
 from headwater.providers.base import Spawn
 from headwater.providers.iterator import Items, iterator_source
 from headwater.providers.text import without_surrogates
-from headwater.runtime import Runtime, wire_named
+from headwater.requests.bodies import Asked, RequestBody, asked_by
+from headwater.requests.claims import begun_once
+from headwater.requests.mistakes import check_on_disconnect, check_owner, mistaken, named
+from headwater.requests.runtime import Runtime, wire_named
 from headwater.streams import LocalStream, Opened
-from headwater.streams.claims import begun_once
 from headwater.streams.ending import EndCallback, OnEnd
 from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect, Wire
@@ -53,18 +52,6 @@ class Wish(msgspec.Struct, frozen=True):
             raise ConfigurationError(
                 f"metadata= takes a dict from names to strings, not {named(self.metadata)}"
             )
-
-
-class Library(Protocol):
-    """`headwater.Headwater`, as its adapters see it."""
-
-    owner: Callable[[Any], Any] | None
-
-    def runtime(self) -> Runtime:
-        """What serves the running event loop."""
-
-    def bridge(self) -> Bridge:
-        """The loop beside a synchronous host."""
 
 
 def asked_for(

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from headwater.doctor import remedies
-from headwater.doctor.hops import Path
-from headwater.doctor.measurement import Measurement
-from headwater.doctor.report import Check, Status
+from headwater.tools.doctor import remedies
+from headwater.tools.doctor.hops import Path
+from headwater.tools.doctor.measurement import Measurement
+from headwater.tools.doctor.report import Check, Status
 
 
 class Seen(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from headwater import events as ev
-from headwater.position import START, Position
+from headwater.events.position import START, Position
 
 Status = Literal["running", "done", "cancelled", "failed"]
 

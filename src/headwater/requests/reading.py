@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from headwater.errors import ConfigurationError, RequestError
-from headwater.position import START, Position
-from headwater.runtime import Runtime, wire_named, wire_names
+from headwater.events.position import START, Position
+from headwater.requests.runtime import Runtime, wire_named, wire_names
 from headwater.stores.base import Record, Tail
 from headwater.streams import Hub, Opened
 from headwater.streams.finding import check_position

@@ -10,8 +10,8 @@ import msgspec
 from headwater.errors import RequestError
 from headwater.generation import GenerationRequest
 from headwater.providers.base import Source
+from headwater.requests.claims import Claim, label_of
 from headwater.streams import Hub
-from headwater.streams.claims import Claim, label_of
 from headwater.wires.base import OnDisconnect, Wire
 from headwater.wires.requests import chat_request, json_type
 

@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 
-from headwater.doctor import heads
-from headwater.doctor.measurement import Measurement
-from headwater.doctor.report import Check
-from headwater.doctor.rhythm import Rhythm, rhythm
-from headwater.doctor.seen import Seen, no_answer
+from headwater.tools.doctor import heads
+from headwater.tools.doctor.measurement import Measurement
+from headwater.tools.doctor.report import Check
+from headwater.tools.doctor.rhythm import Rhythm, rhythm
+from headwater.tools.doctor.seen import Seen, no_answer
 
 #: How large the events and the body are that must pass.
 LARGE_BYTES: Final = 64 * 1024

@@ -18,7 +18,7 @@ log = logging.getLogger("headwater.plugins")
 
 Group = Literal["headwater.wires", "headwater.providers", "headwater.stores"]
 _GROUPS: Final[tuple[Group, ...]] = ("headwater.wires", "headwater.providers", "headwater.stores")
-# Of `headwater.wires.base.Wire`, which this file is below.
+# Of `headwater.wires.base.Wire`, which this room is below.
 _OF_A_WIRE: Final = (
     *("name", "heartbeat", "headers", "waits_for_first", "on_disconnect"),
     *("parse", "options", "fold", "whole", "error"),

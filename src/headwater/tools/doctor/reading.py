@@ -18,8 +18,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from headwater.doctor.measurement import Arrival, Measurement
 from headwater.sse import Decoder, SSEError
+from headwater.tools.doctor.measurement import Arrival, Measurement
 
 _READ_BYTES: Final = 64 * 1024
 _REFUSAL_BYTES: Final = 4 * 1024

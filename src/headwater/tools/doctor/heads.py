@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from headwater.doctor import remedies
-from headwater.doctor.report import Check, Status
-from headwater.doctor.rhythm import rhythm
-from headwater.doctor.seen import Seen, no_answer
+from headwater.tools.doctor import remedies
+from headwater.tools.doctor.report import Check, Status
+from headwater.tools.doctor.rhythm import rhythm
+from headwater.tools.doctor.seen import Seen, no_answer
 
 #: What a reader sends that must reach the server as it is.
 SENT: Final = {

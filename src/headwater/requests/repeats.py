@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from headwater.errors import HeadwaterError
 from headwater.events import StreamError, encode
-from headwater.position import Position
+from headwater.events.position import Position
 from headwater.stores.base import Record, Tail
 from headwater.streams import Hub
 from headwater.streams.finding import check_position

@@ -6,10 +6,10 @@ from typing import Final
 
 import msgspec
 
-from headwater.doctor import remedies
-from headwater.doctor.hops import Path
-from headwater.doctor.measurement import Measurement
-from headwater.doctor.report import Check, Report
+from headwater.tools.doctor import remedies
+from headwater.tools.doctor.hops import Path
+from headwater.tools.doctor.measurement import Measurement
+from headwater.tools.doctor.report import Check, Report
 
 # Events further apart than this did not leave one buffer together.
 _APART_S: Final = 0.02

@@ -13,10 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import structs
 
-from headwater import plugins
-from headwater.choices import Choice, Way
 from headwater.errors import ConfigurationError, HeadwaterError, RequestError, UnavailableError
-from headwater.listings import Listings, UpstreamNames
 from headwater.providers import catalogue, local, tape
 from headwater.providers.anthropic import Messages
 from headwater.providers.base import Dialect, Provider
@@ -27,8 +24,10 @@ from headwater.providers.local.provider import LocalProvider
 from headwater.providers.ollama import OllamaChat
 from headwater.providers.openai_chat import ChatCompletions
 from headwater.providers.openai_responses import Responses
-from headwater.settings import Endpoint, ProviderSettings, Settings, folder_of
-from headwater.streams.router import Router
+from headwater.routing.choices import Choice, Way
+from headwater.routing.listings import Listings, UpstreamNames
+from headwater.routing.router import Router
+from headwater.settings import Endpoint, ProviderSettings, Settings, folder_of, plugins
 from headwater.upstream import Pool
 
 EMBEDDED: Final = "smollm2-135m"

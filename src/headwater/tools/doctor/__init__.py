@@ -4,8 +4,8 @@
 `remedies` which line of whose configuration to change.
 """
 
-from headwater.doctor.examination import Subject, examine
-from headwater.doctor.foreign import compared
-from headwater.doctor.report import Check, Report
+from headwater.tools.doctor.examination import Subject, examine
+from headwater.tools.doctor.foreign import compared
+from headwater.tools.doctor.report import Check, Report
 
 __all__ = ["Check", "Report", "Subject", "compared", "examine"]

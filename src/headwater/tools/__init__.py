@@ -1,0 +1,1 @@
+"""Tools beside the streaming path: the doctor, recording of tapes. No other room imports them."""
