@@ -26,7 +26,7 @@ from bench.processes import Program
 
 _CHROMIUM: Final = "/usr/bin/chromium"
 _GOAL_MS: Final = 50
-_CONFIGURATION: Final = '[providers.bench]\nwire = "tape"\nbase_url = "{folder}"\n'
+_CONFIGURATION: Final = '[providers.bench]\ndialect = "tape"\nbase_url = "{folder}"\n'
 
 _WORDS: Final = re.findall(
     r"\w+",

@@ -217,7 +217,7 @@ async def run(seed: int, count: int, turn_s: float) -> int:
     url = f"http://127.0.0.1:{provider.sockets[0].getsockname()[1]}"
     with tempfile.TemporaryDirectory() as folder:
         config = '[store]\nmax_bytes = "32 MiB"\n' + "".join(
-            f'[providers.fuzz-{wire}]\nbase_url = "{url}"\nwire = "{wire}"\n' for wire in WIRES
+            f'[providers.fuzz-{wire}]\nbase_url = "{url}"\ndialect = "{wire}"\n' for wire in WIRES
         )
         Path(folder, "headwater.toml").write_text(config)  # noqa: ASYNC240 - nothing runs yet
         server = await asyncio.create_subprocess_exec(

@@ -104,7 +104,7 @@ def test_a_fact_of_a_provider_says_who_said_so_and_when(name: str) -> None:
 
 
 def test_every_fact_has_a_source() -> None:
-    odd = [n for n, p in PROVIDERS.items() if p["wire"] != "openai" or "renames" in p]
+    odd = [n for n, p in PROVIDERS.items() if p.get("dialect") != "openai" or "renames" in p]
     assert odd == [name for name in PROVIDERS if "source" in PROVIDERS[name]]
 
 

@@ -96,7 +96,7 @@ class Providers:
         self.settings = Settings(
             providers={
                 name: ProviderSettings(
-                    base_url=f"{upstream.url}/{name}", wire=wire, api_key_env=key
+                    base_url=f"{upstream.url}/{name}", dialect=wire, api_key_env=key
                 )
                 for name, wire, key in kinds
             }

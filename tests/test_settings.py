@@ -291,10 +291,14 @@ def test_other_variables_of_ours_are_no_settings(tmp_path: Path, name: str) -> N
         ("[auth]\nkeys = ['secret']", 'headwater.toml:2: "auth.keys" must be a table'),
         ("server = 1", 'headwater.toml:1: "server" must be a table'),
         (
-            "[providers.x]\nwire = 'opnai'",
+            "[providers.x]\ndialect = 'opnai'",
             'must be one of openai, responses, anthropic, gemini, ollama, tape, not "opnai"',
         ),
-        ("[providers.'a/b']\nwire = 'openai'", 'headwater.toml:1: a provider\'s name has no "/"'),
+        (
+            "[providers.'a/b']\ndialect = 'openai'",
+            'headwater.toml:1: a provider\'s name has no "/"',
+        ),
+        ("[providers.x]\nwire = 'openai'", 'unknown key "wire" in [providers.x]; did you mean "dialect"?'),
         ("[models.m]\nroute = []", "must name at least one provider/model"),
         ("[models.m]\nroute = ['gpt']", 'must hold provider/model entries, not "gpt"'),
         ("\n[models.m]\nhedge = {}", 'headwater.toml:2: [models.m] lacks "route"'),
@@ -475,13 +479,15 @@ def test_anonymous_does_not_open_the_server(tmp_path: Path) -> None:
     [
         (
             ProviderSettings("http://h"),
-            Endpoint(base_url="https://api", api_key_env="SECRET_KEY", wire="anthropic"),
-            Endpoint(base_url="http://h", api_key_env=None, wire="openai"),
+            Endpoint(base_url="https://api", api_key_env="SECRET_KEY", dialect="anthropic"),
+            Endpoint(base_url="http://h", api_key_env=None, dialect="openai"),
         ),
         (
             ProviderSettings(api_key_env="MINE"),
-            Endpoint(base_url="https://api", api_key_env="K", wire="anthropic", continues=True),
-            Endpoint(base_url="https://api", api_key_env="MINE", wire="anthropic", continues=True),
+            Endpoint(base_url="https://api", api_key_env="K", dialect="anthropic", continues=True),
+            Endpoint(
+                base_url="https://api", api_key_env="MINE", dialect="anthropic", continues=True
+            ),
         ),
         (
             ProviderSettings(renames={"seed": "random_seed"}),
@@ -494,9 +500,9 @@ def test_anonymous_does_not_open_the_server(tmp_path: Path) -> None:
             Endpoint(base_url="http://h"),
         ),
         (
-            ProviderSettings("http://h", wire="ollama"),
+            ProviderSettings("http://h", dialect="ollama"),
             None,
-            Endpoint(base_url="http://h", wire="ollama"),
+            Endpoint(base_url="http://h", dialect="ollama"),
         ),
     ],
 )

@@ -31,7 +31,7 @@ from headwater.observe import logs, observer_of_process
 from headwater.providers.base import Source, Spawn
 from headwater.providers.pushed import PushedSource
 from headwater.requests.library import Question, Wish, asked_for, begin_asked
-from headwater.requests.mistakes import check_on_disconnect, check_owner
+from headwater.requests.mistakes import check_on_disconnect, check_principal
 from headwater.requests.runtime import OWN_MODEL, Runtime, store_opener, wire_named
 from headwater.routing.models import ModelInfo
 from headwater.settings import Settings, check_exposure, load
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope
 
     from headwater.adapters.response import ResumeResponse, StreamResponse
-    from headwater.server.auth import Authenticator, Owner
+    from headwater.server.auth import Authenticator, PrincipalOf
     from headwater.streams import Opened
 
 log = logging.getLogger("headwater.server")
@@ -54,9 +54,9 @@ class Headwater:
     """The streaming layer, as a library.
 
     Reads `headwater.toml` and the environment as the server does; keywords mirror the flags of
-    `headwater serve` and beat both. `owner` names the principal of a request, for the routes that
-    resume and stop. `on_end` is told of every stream that ends in this process, once, whoever still
-    reads it, those that a dead process left included. `signals`: SIGTERM begins the drain, before
+    `headwater serve` and beat both. `principal` gives the principal of a request, for the routes
+    that resume and stop. `on_end` is called once for every stream that ends in this process,
+    including those that a dead process left. `signals`: SIGTERM begins the drain, before
     the host's own handling of it, where the host has an event loop in its main thread. Made at
     import: it starts nothing until it is used, and is right after a fork. `async with hw`, in the
     lifespan of an app, begins at once and drains at the end.
@@ -74,7 +74,7 @@ class Headwater:
         port: int | None = None,
         workers: int | None = None,
         anonymous: bool | None = None,
-        owner: Owner | None = None,
+        principal: PrincipalOf | None = None,
         on_end: OnEnd | None = None,
         signals: bool = False,
     ) -> None:
@@ -89,7 +89,7 @@ class Headwater:
         # Read again when a server of ours is told that its keys have changed.
         self._load = partial(load, flags, config=Path(config) if config else None)
         self.settings: Settings = self._load()
-        self.owner = owner
+        self.principal = principal
         self._on_end = on_end
         self._signals = signals
         self._runtimes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = (
@@ -161,7 +161,7 @@ class Headwater:
         *,
         model: str | None = None,
         wire: str = "plain",
-        owner: str | None = None,
+        principal: str | None = None,
         chat: str | None = None,
         on_disconnect: OnDisconnect | None = None,
         on_end: OnEnd | None = None,
@@ -172,7 +172,7 @@ class Headwater:
         """A Starlette response that streams the answer to `x`, or what the generator `x` yields.
 
         `x` is a prompt, a list of messages, a `RequestBody`, or a generator. `wire` is the wire it
-        is spoken in; `owner` the principal who may resume and stop it; `chat` the id of `useChat`'s
+        is spoken in; `principal` may resume and stop it; `chat` is the id of `useChat`'s
         chat that it answers, which a `RequestBody` says itself; `on_disconnect` what happens when
         nobody reads ("cancel", "continue", or seconds), by default what suits the wire; `on_end` is
         given the whole answer, once, whoever still reads it; `transform` changes its text
@@ -185,9 +185,9 @@ class Headwater:
         from headwater.adapters.response import StreamResponse
 
         spoken = wire_named(wire)
-        wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata)
+        wish = Wish(principal, chat, on_disconnect, on_end, transform, metadata)
         try:
-            asked = asked_for(x, model, options, wire=spoken, owner=owner)
+            asked = asked_for(x, model, options, wire=spoken, principal=principal)
         except (
             RequestError
         ) as error:  # what a client sent may be wrong, here as in any of its bodies
@@ -201,30 +201,30 @@ class Headwater:
         return StreamResponse(begin, spoken, options=asked.options, whole=asked.whole)
 
     def resume(
-        self, stream: str, *, wire: str = "plain", owner: str | None = None
+        self, stream: str, *, wire: str = "plain", principal: str | None = None
     ) -> ResumeResponse:
         """A Starlette response that reads a stream that was begun before, wherever it is written.
 
         From its start, or behind the request's `Last-Event-ID` or `?after=`; a status where it is
-        not the owner's, or has no such position.
+        not the principal's, or has no such position.
         """
         from headwater.adapters.response import ResumeResponse
 
-        return ResumeResponse(self.runtime, stream, wire_named(wire), owner)
+        return ResumeResponse(self.runtime, stream, wire_named(wire), principal)
 
-    async def stop(self, stream: str, *, owner: str | None = None) -> None:
+    async def stop(self, stream: str, *, principal: str | None = None) -> None:
         """Stop a stream, wherever it is written; returns when it has ended.
 
-        `RequestError` when the owner has none such, `UnavailableError` (`stop_unconfirmed`) when
-        the process that writes it does not answer.
+        `RequestError` when the principal has no such stream, `UnavailableError`
+        (`stop_unconfirmed`) when the process that writes it does not answer.
         """
-        await self.runtime().hub.stop(stream, owner)
+        await self.runtime().hub.stop(stream, principal)
 
     def start(
         self,
         *,
         model: str = OWN_MODEL,
-        owner: str | None = None,
+        principal: str | None = None,
         on_disconnect: OnDisconnect = "continue",
         on_end: OnEnd | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -234,14 +234,14 @@ class Headwater:
         `await s.text(…)` writes, `s.id` is what readers need; `with` does the same where there is
         no event loop. For readers in another process the store must be shared.
         """
-        check_owner(owner)
+        check_principal(principal)
         check_on_disconnect(on_disconnect)
 
         async def begin(source: PushedSource) -> LocalStream:
             return await self.runtime().hub.start(
                 source,
                 model=model,
-                principal=owner,
+                principal=principal,
                 on_disconnect=on_disconnect,
                 timed="never",
                 told=None if on_end is None else EndCallback(on_end),
@@ -318,7 +318,7 @@ class Headwater:
 
         return Authenticator(
             self.settings.auth,
-            owner=self.owner,
+            principal=self.principal,
             served=served,
             sessions=Sessions(lambda: self.runtime().hub),
             proxies=TrustedProxies(self.settings.server.trusted_proxies),

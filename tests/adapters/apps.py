@@ -40,8 +40,8 @@ async def by_header_later(request: Request) -> str | None:
     return request.headers.get("x-user")
 
 
-owned = Headwater(upstream=UPSTREAM, owner=by_header)
-owned_later = Headwater(upstream=UPSTREAM, owner=by_header_later)
+owned = Headwater(upstream=UPSTREAM, principal=by_header)
+owned_later = Headwater(upstream=UPSTREAM, principal=by_header_later)
 
 #: What generators note: which of them were closed.
 closed: list[str] = []
@@ -218,7 +218,7 @@ def respond(body: dict[str, Any]) -> Response:
     options = {
         k: v
         for k, v in body.items()
-        if k in ("wire", "model", "on_disconnect", "owner", "chat", "temperature")
+        if k in ("wire", "model", "on_disconnect", "principal", "chat", "temperature")
     }
     if "body" in body:
         return hw.response(RequestBody(body["body"]), **options)

@@ -232,7 +232,7 @@ def test_a_chat_of_ones_own_route_is_found_and_stopped_by_the_mounted_ones(w: Wo
     assert ask(w.port, path, method="DELETE").status == 204
     assert again.rest() == reader.rest()
     assert ask(w.port, path).status == 204
-    owned = w.respond(body=body_of("ui", prompt, id=f"{chat_id}-owned"), wire="ui", owner="me")
+    owned = w.respond(body=body_of("ui", prompt, id=f"{chat_id}-owned"), wire="ui", principal="me")
     owned.until(b'"delta":"a"')
     assert ask(w.port, f"/ai/api/chat/{chat_id}-owned/stream", method="DELETE").status == 404
     owned.leave()
@@ -276,7 +276,7 @@ def test_tokens_come_one_by_one(w: World) -> None:
 
 
 def test_a_stream_of_ones_own_route_is_resumed_by_the_mounted_ones(w: World) -> None:
-    """Begun without an owner: whoever knows its id may read and stop it."""
+    """Begun without a principal: whoever knows its id may read and stop it."""
     gate = threading.Event()
     steps = [chunk({"content": "a"}), gate, chunk({"content": "b"}), chunk({}, "stop"), DONE]
     reader = w.respond(prompt=w.plan(Answer(steps)), wire="native")
@@ -296,7 +296,7 @@ def test_a_stream_of_ones_own_route_is_resumed_by_the_mounted_ones(w: World) -> 
 def test_a_repeated_post_gets_the_stream_of_the_first(w: World) -> None:
     prompt, key = w.plan(ANSWERS["whole"]), f"key-{next(_numbers)}"
     first, again, mine = (
-        keyed(w, key, prompt=prompt, **more) for more in ({}, {}, {"owner": "me"})
+        keyed(w, key, prompt=prompt, **more) for more in ({}, {}, {"principal": "me"})
     )
     assert first.rest() == again.rest() == mine.rest()
     assert first.stream == again.stream != mine.stream
@@ -577,7 +577,7 @@ def test_owner(w: World, mount: str) -> None:
 
 
 def test_a_stream_begun_with_an_owner_is_not_for_those_without(w: World) -> None:
-    reader = w.respond(generator="async", owner="me")
+    reader = w.respond(generator="async", principal="me")
     reader.rest()
     assert ask(w.port, f"/ai/v1/streams/{reader.stream}").status == 404
     assert ask(w.port, f"/ai/v1/streams/{reader.stream}", method="DELETE").status == 404

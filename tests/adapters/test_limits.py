@@ -1,4 +1,4 @@
-"""`[limits]` hold in an app's own routes, by the owner that it names."""
+"""`[limits]` hold in an app's own routes, by the principal that it names."""
 
 from __future__ import annotations
 
@@ -45,11 +45,13 @@ async def words() -> Any:
 
 def test_a_route_of_ones_own(hw: Headwater) -> None:
     async def scenario() -> None:
-        for owner, x in (("ann", "hi"), ("bob", "hi"), (None, "hi"), ("own", None)):
+        for principal, x in (("ann", "hi"), ("bob", "hi"), (None, "hi"), ("own", None)):
             model = None if x is None else MODEL
-            first = await sent(hw.response(x or words(), owner=owner, model=model))
+            first = await sent(hw.response(x or words(), principal=principal, model=model))
             assert (first[0], first[2][-14:]) == (200, b"data: [DONE]\n\n")
-            status, headers, body = await sent(hw.response(x or words(), owner=owner, model=model))
+            status, headers, body = await sent(
+                hw.response(x or words(), principal=principal, model=model)
+            )
             assert (status, json.loads(body)["error"]["code"]) == (429, "rate_limited")
             assert 0 < int(headers[b"retry-after"]) <= 60
         await hw.aclose()
@@ -62,7 +64,7 @@ def test_flask(hw: Headwater) -> None:
 
     @app.post("/stream")
     def stream() -> Any:
-        return stream_response(hw, "hi", model=MODEL, owner=request.headers["x-user"])
+        return stream_response(hw, "hi", model=MODEL, principal=request.headers["x-user"])
 
     client = app.test_client()
     for user in ("ann", "bob"):

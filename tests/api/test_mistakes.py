@@ -43,7 +43,7 @@ WRITTEN_WRONG = [
     ("hi", {"on_disconnect": "stop"}, 'on_disconnect= takes "cancel", "continue", or seconds, not '),
     ("hi", {"on_disconnect": -1}, 'on_disconnect= takes "cancel", "continue", or seconds from 0, not -1'),
     ("hi", {"on_disconnect": True}, "on_disconnect= takes .* not True"),
-    ("hi", {"owner": 7}, r"owner= names a principal: a string or None, not 7; str\(…\) makes it one"),
+    ("hi", {"principal": 7}, r"principal= takes a string or None, not 7; str\(…\) makes it one"),
     ("hi", {"on_end": "save"}, "on_end= takes a function, not 'save'"),
     ("hi", {"transform": 3}, "transform= takes a function, not 3"),
     ("hi", {"metadata": "chat"}, "metadata= takes a dict from names to strings, not 'chat'"),
@@ -66,13 +66,13 @@ def test_a_coroutine_is_no_generator(hw: Headwater) -> None:
 def test_an_answer_begun_elsewhere_is_no_exception(hw: Headwater) -> None:
     with pytest.raises(ConfigurationError, match="on_disconnect= takes"):
         hw.start(on_disconnect="stop")  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="owner= names a principal"):
-        hw.start(owner=7)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="principal= takes a string"):
+        hw.start(principal=7)  # type: ignore[arg-type]
 
 
 def test_a_principal_that_is_no_string_is_refused_by_the_mounted_routes_too() -> None:
-    with pytest.raises(ConfigurationError, match="owner= names a principal"):
-        principal_of(Headwater(owner=lambda asking: 7), object())  # type: ignore[arg-type,return-value]
+    with pytest.raises(ConfigurationError, match="principal= takes a string"):
+        principal_of(Headwater(principal=lambda asking: 7), object())  # type: ignore[arg-type,return-value]
 
 
 SENT_WRONG = [

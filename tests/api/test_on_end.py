@@ -90,9 +90,9 @@ def test_once_whatever_the_end(
             async for event in stream.events():
                 if isinstance(event, TextDelta):
                     break
-            await hw.stop(stream.id, owner="me")
+            await hw.stop(stream.id, principal="me")
         end = await heard.one()
-        assert (end.stream, end.owner, end.metadata) == (stream.id, "me", {"chat": "7"})
+        assert (end.stream, end.principal, end.metadata) == (stream.id, "me", {"chat": "7"})
         assert end.timing is not None
         if how in ("end", "gone"):
             assert (end.text, end.reason) == ("It is light.", "stop")
@@ -170,7 +170,7 @@ def test_kill_9_and_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "import asyncio\nfrom headwater import Headwater\n"
             "async def main():\n"
             f"    hw = Headwater(store={url!r})\n"
-            "    async with hw.start(owner='me', metadata={'chat': '7'}) as s:\n"
+            "    async with hw.start(principal='me', metadata={'chat': '7'}) as s:\n"
             "        await s.text('It is ')\n"
             "        print(s.id, flush=True)\n"
             "        await asyncio.sleep(60)\n"
@@ -192,7 +192,7 @@ def test_kill_9_and_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
                 await asyncio.sleep(0.05)
             await asyncio.sleep(1.5)
         [end] = heard.ends + other.ends
-        assert (end.stream, end.text, end.owner) == (stream, "It is ", "me")
+        assert (end.stream, end.text, end.principal) == (stream, "It is ", "me")
         assert (end.error and end.error.code, end.metadata) == ("interrupted", {"chat": "7"})
 
     run(scenario())

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 def test_with_a_coroutine() -> None:
     async def scenario() -> None:
         hw = Headwater()
-        async with hw.start(owner="me", metadata={"job": "1"}) as s:
+        async with hw.start(principal="me", metadata={"job": "1"}) as s:
             await s.reasoning("Hm.")
             await s.text("It is ")
             await s.write("light.")
@@ -39,7 +39,7 @@ def test_with_a_coroutine() -> None:
         snapshot = await hw.runtime().hub.snapshot(record)
         assert (snapshot.text, snapshot.reasoning) == ("It is light.", "Hm.")
         assert (snapshot.reason, snapshot.usage) == ("length", Usage(3, 4))
-        assert (snapshot.owner, snapshot.metadata) == ("me", {"job": "1"})
+        assert (snapshot.principal, snapshot.metadata) == ("me", {"job": "1"})
         await hw.aclose()
 
     asyncio.run(scenario())

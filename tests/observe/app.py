@@ -25,7 +25,7 @@ tracing.add_span_processor(SimpleSpanProcessor(spans))
 trace.set_tracer_provider(tracing)
 metrics.set_meter_provider(MeterProvider([values]))
 
-hw = Headwater(config=os.environ["TEST_CONFIG"], owner=lambda request: "somebody")
+hw = Headwater(config=os.environ["TEST_CONFIG"], principal=lambda request: "somebody")
 
 
 def told(request: Request) -> JSONResponse:

@@ -66,7 +66,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Odd]:
     one = Odd(tmp_path_factory.mktemp("odd"))
     with one.upstream:
         config = "\n".join(
-            f'[providers.{kind}]\nbase_url = "{one.upstream.url}"\nwire = "{kind}"'
+            f'[providers.{kind}]\nbase_url = "{one.upstream.url}"\ndialect = "{kind}"'
             for kind in KINDS
         )
         with serving(cwd=one.cwd, config=config) as served:

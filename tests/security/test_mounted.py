@@ -17,7 +17,7 @@ APP = """
 from starlette.applications import Starlette
 from headwater import Headwater
 
-hw = Headwater(owner=lambda request: request.headers.get("x-user"))
+hw = Headwater(principal=lambda request: request.headers.get("x-user"))
 app = Starlette()
 app.mount("/ai", hw.asgi())
 """

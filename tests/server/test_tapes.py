@@ -22,7 +22,7 @@ CONFIG = """
     idle_s = 0.5
     [providers.mine]
     base_url = "tapes"
-    wire = "tape"
+    dialect = "tape"
     [models.safe]
     route = ["tape/story?refuse", "mine/slow"]
 """
@@ -169,12 +169,12 @@ def test_a_playing_is_stopped(server: Served) -> None:
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ('base_url = "none"\nwire = "tape"', '"base_url" in [providers.x] must be a folder that is'),
-        ('base_url = "http://h/v1"\nwire = "tape"', "must be a folder that is there"),
-        ('wire = "tape"', '"wire" in [providers.x] wants a base_url beside "tape"'),
+        ('base_url = "none"\ndialect = "tape"', '"base_url" in [providers.x] must be a folder that is'),
+        ('base_url = "http://h/v1"\ndialect = "tape"', "must be a folder that is there"),
+        ('dialect = "tape"', '"dialect" in [providers.x] wants a base_url beside "tape"'),
         ('base_url = "tapes"', '"base_url" in [providers.x] must be an http:// or https:// URL'),
-        ('base_url = ""\nwire = "tape"', "must be a folder that is there"),
-        ('base_url = "~nobody-there/x"\nwire = "tape"', "must be a folder that is there"),
+        ('base_url = ""\ndialect = "tape"', "must be a folder that is there"),
+        ('base_url = "~nobody-there/x"\ndialect = "tape"', "must be a folder that is there"),
     ],
 )  # fmt: skip
 def test_a_folder_that_is_none_is_a_wrong_setting(table: str, says: str, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_folder_is_a_path_or_a_file_url(tmp_path: Path) -> None:
     folder.mkdir()
     for spelt in (str(folder), folder.as_uri(), f"file://localhost{folder.as_uri()[7:]}"):
         environ = {
-            "HEADWATER_PROVIDERS__X__WIRE": "tape",
+            "HEADWATER_PROVIDERS__X__DIALECT": "tape",
             "HEADWATER_PROVIDERS__X__BASE_URL": spelt,
         }
         settings = load(environ=environ, cwd=tmp_path)

@@ -195,7 +195,7 @@ def test_who_cannot_do_the_request_is_told_as_such(tmp_path: Path) -> None:
         config = CONFIG.format(
             one=one.url, two=two.url, route='"one/a", "two/b"', hedge="", first_token_s=1
         )
-        config = config.replace("[providers.two]", 'wire = "anthropic"\n[providers.two]')
+        config = config.replace("[providers.two]", 'dialect = "anthropic"\n[providers.two]')
         with serving(cwd=tmp_path, config=config) as served:
             body = {"messages": [{"role": "user", "content": "Why?"}], "model": "m", "seed": 3}
             reader = Reader(request(served.port, "/v1/streams", body, timeout_s=10))

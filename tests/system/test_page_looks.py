@@ -228,7 +228,7 @@ from starlette.routing import Mount
 
 from headwater import Headwater
 
-app = Starlette(routes=[Mount("/ai", Headwater(owner=lambda request: "ann").asgi())])
+app = Starlette(routes=[Mount("/ai", Headwater(principal=lambda request: "ann").asgi())])
 """
 
 

@@ -30,7 +30,7 @@ BROKEN = {
         "native": "broken_plugin:LACKS",
         "late": "broken_plugin:LATE",
     },
-    "headwater.providers": {"nothing": "broken_plugin:NOTHING"},
+    "headwater.dialects": {"nothing": "broken_plugin:NOTHING"},
     "headwater.stores": {"gone": "broken_plugin:gone"},
 }
 BROKEN_PLUGIN = """
@@ -104,7 +104,7 @@ def served(
 ) -> Iterator[Served]:
     config = (EXAMPLE / "headwater.toml").read_text()
     config = config.replace("http://127.0.0.1:9000", studio[1].url.removesuffix("/v1"))
-    config += f'[providers.broken]\nbase_url = "{studio[1].url}"\nwire = "nothing"\n'
+    config += f'[providers.broken]\nbase_url = "{studio[1].url}"\ndialect = "nothing"\n'
     environ = {"PYTHONPATH": str(site), "STUDIO_API_KEY": "sk-studio"}
     cwd = tmp_path_factory.mktemp("plugins")
     with serving(cwd=cwd, config=config, environ=environ) as served:
@@ -179,7 +179,7 @@ def test_a_wire_that_raises_cuts_its_own_readers_alone(
     site: Path, tmp_path: Path, studio: tuple[Studio, FaultyUpstream]
 ) -> None:
     with FaultyUpstream((own := Studio()).answer) as upstream:
-        config = f'[providers.studio]\nbase_url = "{upstream.url}"\nwire = "teleprompter"\n'
+        config = f'[providers.studio]\nbase_url = "{upstream.url}"\ndialect = "teleprompter"\n'
         with serving(cwd=tmp_path, config=config, environ={"PYTHONPATH": str(site)}) as served:
             native = post(served)
             late = Reader(
@@ -200,7 +200,7 @@ def test_a_wire_that_raises_cuts_its_own_readers_alone(
     [
         ('[store]\nurl = "gone://"\n', "'gone' of the package broken-plugin cannot be used"),
         ('[store]\nurl = "nowhere://"\n', "'nowhere' is no store here; use one of memory, sqlite, redis, gone, scratch"),
-        ('[providers.x]\nbase_url = "http://h"\nwire = "telepromter"\n', "headwater.toml:3: \"wire\" in [providers.x] must be one of openai, responses, anthropic, gemini, ollama, tape, nothing, teleprompter"),
+        ('[providers.x]\nbase_url = "http://h"\ndialect = "telepromter"\n', "headwater.toml:3: \"dialect\" in [providers.x] must be one of openai, responses, anthropic, gemini, ollama, tape, nothing, teleprompter"),
     ],
 )  # fmt: skip
 def test_a_setting_that_names_what_is_not_there(

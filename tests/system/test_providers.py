@@ -37,7 +37,7 @@ class Vendors:
     def config(self) -> str:
         root = self.upstream.url.removesuffix("/v1")
         return "".join(
-            f'[providers.x-{r.name}]\nbase_url = "{root}/{r.name}"\nwire = "{r.name}"\n'
+            f'[providers.x-{r.name}]\nbase_url = "{root}/{r.name}"\ndialect = "{r.name}"\n'
             'api_key_env = "VENDOR_KEY"\n'
             for r in ALL
         )

@@ -355,10 +355,10 @@ def test_the_async_clients(server: Server) -> None:
 VENDORS = """
 [providers.claude]
 base_url = "{url}"
-wire = "anthropic"
+dialect = "anthropic"
 [providers.thinker]
 base_url = "{url}"
-wire = "responses"
+dialect = "responses"
 """
 
 

@@ -51,12 +51,12 @@ def upper(text: str) -> str:
 def responses(hw: Headwater) -> None:
     assert_type(hw.response("hi"), StreamResponse)
     hw.response([{"role": "user", "content": "hi"}], model="m", wire="ui", temperature=0.5)
-    hw.response(words(), owner="me", on_disconnect="continue", on_end=save)
+    hw.response(words(), principal="me", on_disconnect="continue", on_end=save)
     hw.response(sync_words(), on_disconnect=30, on_end=save_at_once, metadata={"chat": "7"})
     hw.response("hi", transform=smooth("words"))
     hw.response("hi", transform=redact(["secret"]))
     hw.response("hi", transform=upper)
-    assert_type(hw.resume("id", wire="ui", owner="me"), ResumeResponse)
+    assert_type(hw.resume("id", wire="ui", principal="me"), ResumeResponse)
     assert_type(hw.asgi(), ASGIApp)
 
 
@@ -83,12 +83,12 @@ async def events(hw: Headwater) -> None:
     for sync_event in hw.stream_sync(sync_words()):
         assert_type(sync_event, Event)
     assert_type(await hw.models(), list[ModelInfo])
-    await hw.stop("id", owner="me")
+    await hw.stop("id", principal="me")
     await hw.drain(5.0)
 
 
 async def writing(hw: Headwater) -> None:
-    async with hw.start(owner="me", metadata={"chat": "7"}) as s:
+    async with hw.start(principal="me", metadata={"chat": "7"}) as s:
         assert_type(s, Writer)
         assert_type(s.id, str)
         await s.text("a")

@@ -17,7 +17,7 @@ from headwater.adapters.bridge import Bridge
 from headwater.adapters.heads import JSON_HEADERS, make_request_id
 from headwater.errors import ConfigurationError
 from headwater.requests.library import Question, Wish, asked_for, begin_asked
-from headwater.requests.mistakes import check_owner
+from headwater.requests.mistakes import check_principal
 from headwater.requests.reading import Reading, find
 from headwater.requests.runtime import Runtime
 from headwater.wires.base import Wire
@@ -26,7 +26,7 @@ from headwater.wires.base import Wire
 class Library(Protocol):
     """`headwater.Headwater`, as its adapters see it."""
 
-    owner: Callable[[Any], Any] | None
+    principal: Callable[[Any], Any] | None
 
     def runtime(self) -> Runtime:
         """What serves the running event loop."""
@@ -51,7 +51,7 @@ def beginning(
     """
     bridge = hw.bridge()
     spawn = bridge.host.spawner()
-    asked = asked_for(x, model, options, wire=wire, owner=wish.owner, spawn=spawn)
+    asked = asked_for(x, model, options, wire=wire, principal=wish.principal, spawn=spawn)
 
     async def begin() -> Held:
         opened = await begin_asked(hw.runtime(), asked, wire, wish, spawn)
@@ -112,9 +112,9 @@ def stopped(hw: Library, stream: str, principal: str | None) -> None:
 
 def principal_of(hw: Library, request: Any) -> str | None:
     """Whose request it is."""
-    principal = hw.owner(request) if hw.owner is not None else None
+    principal = hw.principal(request) if hw.principal is not None else None
     if inspect.iscoroutine(principal):
         principal.close()
-        raise ConfigurationError("under a synchronous host owner= must be a plain function")
-    check_owner(principal)
+        raise ConfigurationError("under a synchronous host principal= must be a plain function")
+    check_principal(principal)
     return principal

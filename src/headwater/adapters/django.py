@@ -136,7 +136,7 @@ def stream_response(
     *,
     model: str | None = None,
     wire: str = "plain",
-    owner: str | None = None,
+    principal: str | None = None,
     chat: str | None = None,
     on_disconnect: OnDisconnect | None = None,
     on_end: OnEnd | None = None,
@@ -152,7 +152,7 @@ def stream_response(
     is sent become statuses. For plain views; in an `async def` view await `astream_response`.
     """
     spoken = wire_named(wire)
-    wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata, *_repeat(request))
+    wish = Wish(principal, chat, on_disconnect, on_end, transform, metadata, *_repeat(request))
     try:
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:
@@ -166,7 +166,7 @@ async def astream_response(
     *,
     model: str | None = None,
     wire: str = "plain",
-    owner: str | None = None,
+    principal: str | None = None,
     chat: str | None = None,
     on_disconnect: OnDisconnect | None = None,
     on_end: OnEnd | None = None,
@@ -177,7 +177,7 @@ async def astream_response(
 ) -> HttpResponseBase:
     """The same for an `async def` view, whose loop it does not hold up."""
     spoken = wire_named(wire)
-    wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata, *_repeat(request))
+    wish = Wish(principal, chat, on_disconnect, on_end, transform, metadata, *_repeat(request))
     try:
         begin = beginning(hw, x, spoken, model, options, wish)
         begun = asyncio.run_coroutine_threadsafe(begin(), hw.bridge().loop)
@@ -192,8 +192,8 @@ def mount(hw: Library) -> list[URLPattern]:
 
     And the browser's client, `headwater.js` and its parts.
 
-    `Headwater(owner=fn)` is asked, with Django's request, whose stream it may be; without `owner`
-    only streams that were begun without one are served. A browser lets no other site send DELETE,
+    `Headwater(principal=fn)` names the principal of Django's request. Without it, only streams
+    without a principal are served. A browser lets no other site send DELETE,
     so no CSRF token is asked for.
     """
 

@@ -43,7 +43,7 @@ def stream_response(
     *,
     model: str | None = None,
     wire: str = "plain",
-    owner: str | None = None,
+    principal: str | None = None,
     chat: str | None = None,
     on_disconnect: OnDisconnect | None = None,
     on_end: OnEnd | None = None,
@@ -58,7 +58,7 @@ def stream_response(
     """
     spoken = wire_named(wire)
     key = request.headers.get("Idempotency-Key")
-    wish = Wish(owner, chat, on_disconnect, on_end, transform, metadata, request.path, key)
+    wish = Wish(principal, chat, on_disconnect, on_end, transform, metadata, request.path, key)
     try:
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:
@@ -71,8 +71,8 @@ def mount(app: Flask, hw: Library, *, prefix: str = "") -> None:
 
     And the browser's client, `{prefix}/headwater.js` and its parts.
 
-    `Headwater(owner=fn)` is asked, with Flask's request, whose stream it may be; without `owner`
-    only streams that were begun without one are served.
+    `Headwater(principal=fn)` names the principal of Flask's request. Without it, only streams
+    without a principal are served.
     """
 
     def serve(stream: str) -> Response:

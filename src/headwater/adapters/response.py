@@ -103,7 +103,7 @@ class ResumeResponse(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, runtime: Callable[[], Runtime], stream: str, wire: Wire, owner: str | None
+        self, runtime: Callable[[], Runtime], stream: str, wire: Wire, principal: str | None
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -111,14 +111,14 @@ class ResumeResponse(Response):
         self._runtime = runtime
         self._stream = stream
         self._wire = wire
-        self._owner = owner
+        self._principal = principal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         query = {"wire": self._wire.name, **request.query_params}
         try:
             reading = await find(
-                self._runtime(), self._stream, self._owner, headers=request.headers, query=query
+                self._runtime(), self._stream, self._principal, headers=request.headers, query=query
             )
             answer = reading_response(reading)
         except HeadwaterError as error:

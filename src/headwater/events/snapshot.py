@@ -36,12 +36,12 @@ class Snapshot:
     """A fold over the events of a log; `position` is that of the last event folded.
 
     What `on_end` is given, too: `text`, `reasoning`, `tool_calls`, `usage`, `timing`, `reason` or
-    `error`, the `owner` and the `metadata` of the stream.
+    `error`, the `principal` and the `metadata` of the stream.
     """
 
     def __init__(self) -> None:
         self.stream = ""
-        self.owner: str | None = None
+        self.principal: str | None = None
         self.metadata: dict[str, str] = {}
         self.route: str | None = None
         self.position = START
@@ -102,14 +102,14 @@ class Snapshot:
         stream: str,
         model: str,
         route: str | None,
-        owner: str | None,
+        principal: str | None,
         metadata: dict[str, str] | None,
     ) -> None:
         """Take in what is known of the stream besides its log."""
         self.stream = self.stream or stream
         self.model = self.model or model
         self.route = self.route or route
-        self.owner = owner
+        self.principal = principal
         self.metadata = metadata or {}
 
     def describe(self) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Provider(Protocol):
 
 
 class Parser(Protocol):
-    """One response of a provider's wire: bytes in, events out. No I/O."""
+    """One response of a provider's dialect: bytes in, events out. No I/O."""
 
     @property
     def outcome(self) -> Outcome | None:
@@ -143,7 +143,7 @@ class Answers(Protocol):
 
 
 class Dialect(Answers, Protocol):
-    """A provider's wire: how it is asked, and how its answers are read."""
+    """A provider's dialect: how it is asked, and how its answers are read."""
 
     def request(
         self, base_url: str, key: str | None, request: GenerationRequest, model: str

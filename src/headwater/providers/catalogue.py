@@ -29,14 +29,14 @@ class Catalogue(msgspec.Struct, frozen=True):
     models: list[Entry]
     members: dict[str, tuple[str, ...]]
 
-    def members_of(self, wire: str) -> frozenset[str]:
-        """The members of a request that a provider with this wire is sent."""
-        return frozenset(self.members["every"] + self.members.get(wire, ()))
+    def members_of(self, dialect: str) -> frozenset[str]:
+        """The members of a request that a provider with this dialect is sent."""
+        return frozenset(self.members["every"] + self.members.get(dialect, ()))
 
 
 def load() -> Catalogue:
     """Read the file that came with this package; with the tapes, whose place no file can say."""
     text = files("headwater.providers").joinpath("catalogue.toml").read_text("utf-8")
     catalogue = msgspec.convert(tomllib.loads(text), Catalogue)
-    catalogue.providers["tape"] = Endpoint(base_url=str(FOLDER), wire="tape")
+    catalogue.providers["tape"] = Endpoint(base_url=str(FOLDER), dialect="tape")
     return catalogue

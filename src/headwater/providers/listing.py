@@ -38,10 +38,10 @@ class Listed(msgspec.Struct, frozen=True):
     can: tuple[str, ...] | None = None
 
 
-def list_request(wire: str, base_url: str, key: str | None) -> Request:
-    """The request for the models of an API that speaks `wire`."""
+def list_request(dialect: str, base_url: str, key: str | None) -> Request:
+    """The request for the models of an API that speaks `dialect`."""
     base_url = base_url.rstrip("/")
-    match wire:
+    match dialect:
         case "anthropic":
             headers = {"anthropic-version": "2023-06-01"} | ({"x-api-key": key} if key else {})
             return Request("GET", f"{base_url}/models?limit=1000", headers)
@@ -49,21 +49,21 @@ def list_request(wire: str, base_url: str, key: str | None) -> Request:
             headers = {"x-goog-api-key": key} if key else {}
             return Request("GET", f"{base_url}/models?pageSize=1000", headers)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    path = "/api/tags" if wire == "ollama" else "/models"
+    path = "/api/tags" if dialect == "ollama" else "/models"
     return Request("GET", f"{base_url}{path}", headers)
 
 
-def read_list(wire: str, body: bytes) -> list[Listed]:
+def read_list(dialect: str, body: bytes) -> list[Listed]:
     """The models that can be asked for text; none where the answer is no list of models."""
     try:
         value = msgspec.json.decode(body)
     except UNREADABLE:
         return []
     if isinstance(value, dict):
-        value = value.get("models" if wire in ("gemini", "ollama") else "data")
+        value = value.get("models" if dialect in ("gemini", "ollama") else "data")
     if not isinstance(value, list):
         return []
-    read = {"anthropic": _anthropic, "gemini": _gemini, "ollama": _ollama}.get(wire, _openai)
+    read = {"anthropic": _anthropic, "gemini": _gemini, "ollama": _ollama}.get(dialect, _openai)
     found: dict[str, Listed] = {}
     for model in value[:_MOST]:
         listed = read(model) if isinstance(model, dict) else None

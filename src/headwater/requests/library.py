@@ -14,7 +14,7 @@ from headwater.providers.iterator import Items, iterator_source
 from headwater.providers.text import without_surrogates
 from headwater.requests.bodies import Asked, RequestBody, asked_by
 from headwater.requests.claims import begun_once
-from headwater.requests.mistakes import check_on_disconnect, check_owner, mistaken, named
+from headwater.requests.mistakes import check_on_disconnect, check_principal, mistaken, named
 from headwater.requests.runtime import Runtime, wire_named
 from headwater.streams import LocalStream, Opened
 from headwater.streams.ending import EndCallback, OnEnd
@@ -32,7 +32,7 @@ class Wish(msgspec.Struct, frozen=True):
     `path` and `key` are those of the request, where the host tells of it.
     """
 
-    owner: str | None
+    principal: str | None
     chat: str | None
     on_disconnect: OnDisconnect | None
     on_end: OnEnd | None
@@ -43,7 +43,7 @@ class Wish(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Said where it was written: found only when a reader leaves, it would stop nothing."""
-        check_owner(self.owner)
+        check_principal(self.principal)
         check_on_disconnect(self.on_disconnect)
         for name, value in (("on_end", self.on_end), ("transform", self.transform)):
             if value is not None and not callable(value):
@@ -60,7 +60,7 @@ def asked_for(
     options: dict[str, Any],
     *,
     wire: Wire | None = None,
-    owner: str | None = None,
+    principal: str | None = None,
     spawn: Spawn | None = None,
 ) -> Asked:
     """What is to be generated; `RequestError` where it is wrong.
@@ -72,7 +72,7 @@ def asked_for(
         return Asked(chat_request({**options, "model": model}, _in_utf8(messages)))
     if isinstance(x, RequestBody):
         spoken = wire or wire_named("native")
-        return asked_by(_in_utf8(x.value), spoken, owner, model=model, options=options)
+        return asked_by(_in_utf8(x.value), spoken, principal, model=model, options=options)
     if (mistake := mistaken(x)) is not None:
         raise mistake
     if model is not None or options:
@@ -99,20 +99,20 @@ async def begin_asked(
 
     `spawn` runs a plain `on_end` beside the loop, in a synchronous host.
     """
-    claim = asked.claim(runtime.hub, wish.owner, wish.path, wish.key)
+    claim = asked.claim(runtime.hub, wish.principal, wish.path, wish.key)
     policy = asked.on_disconnect(wire) if wish.on_disconnect is None else wish.on_disconnect
 
     async def generated(stream_id: str) -> LocalStream:
         return await runtime.generate(
             asked.what,
-            principal=wish.owner,
+            principal=wish.principal,
             on_disconnect=policy,
             spoken=(wire.name, asked.options),
-            label=asked.labelled(wish.owner, wish.chat),
+            label=asked.labelled(wish.principal, wish.chat),
             stream_id=stream_id,
             told=None if wish.on_end is None else EndCallback(wish.on_end, spawn),
             transform=wish.transform,
             metadata=wish.metadata,
         )
 
-    return await begun_once(runtime.hub, claim, wish.owner, generated, asked.free)
+    return await begun_once(runtime.hub, claim, wish.principal, generated, asked.free)

@@ -13,11 +13,11 @@ from headwater.wires.requests import json_type
 _PATIENCE = 'on_disconnect= takes "cancel", "continue", or seconds'
 
 
-def check_owner(owner: object) -> None:
+def check_principal(principal: object) -> None:
     """`ConfigurationError` for what names no principal: in a store it would be another's."""
-    if owner is not None and not isinstance(owner, str):
+    if principal is not None and not isinstance(principal, str):
         raise ConfigurationError(
-            f"owner= names a principal: a string or None, not {named(owner)}; str(…) makes it one"
+            f"principal= takes a string or None, not {named(principal)}; str(…) makes it one"
         )
 
 

@@ -72,7 +72,7 @@ class Listings:
         return await asyncio.shield(task)  # whoever leaves takes nothing from the others
 
     async def _ask(self, name: str, endpoint: Endpoint, key: str | None) -> list[Listed]:
-        request = list_request(endpoint.wire, endpoint.base_url, key)
+        request = list_request(endpoint.dialect, endpoint.base_url, key)
         models: list[Listed] = []
         try:
             answer = await fetch(self._client, request, _TIMEOUT_S)
@@ -80,7 +80,7 @@ class Listings:
             log.info("%s did not list its models: %s", name, error.code)
         else:
             if answer.status == 200:
-                models = read_list(endpoint.wire, answer.body)
+                models = read_list(endpoint.dialect, answer.body)
             if not models:
                 log.info("%s listed no models (HTTP %d)", name, answer.status)
         lasts = _LASTS_S if models else _FAILED_LASTS_S

@@ -125,7 +125,7 @@ class Models:
         return {
             name: (endpoint, self._environ.get(endpoint.api_key_env or "") or None)
             for name, endpoint in self._endpoints.items()
-            if self._missing_key(name) is None and endpoint.wire in _DIALECTS
+            if self._missing_key(name) is None and endpoint.dialect in _DIALECTS
         }
 
     async def _upstreams(self) -> list[str]:
@@ -264,11 +264,11 @@ class Models:
             endpoint = self._endpoints[name]
             variable = endpoint.api_key_env
         key = self._environ.get(variable or "") or None
-        if endpoint.wire == "tape":
+        if endpoint.dialect == "tape":
             return tape.TapeProvider(name, folder_of(endpoint.base_url))
-        make = _DIALECTS.get(endpoint.wire)
+        make = _DIALECTS.get(endpoint.dialect)
         if make is None:
-            make = plugins.load("headwater.providers", endpoint.wire)
+            make = plugins.load("headwater.dialects", endpoint.dialect)
         return HttpProvider(
             name,
             make(endpoint),
@@ -277,7 +277,7 @@ class Models:
             self._client,
             variable=variable if key else None,
             continues=endpoint.continues,
-            forwarding=Forwarding(self._catalogue.members_of(endpoint.wire), endpoint.members),
+            forwarding=Forwarding(self._catalogue.members_of(endpoint.dialect), endpoint.members),
             log_bodies=self._settings.server.log_upstream_errors,
         )
 
@@ -312,7 +312,7 @@ class Models:
 
     def _tapes(self) -> Iterator[str]:
         for provider, endpoint in self._endpoints.items():
-            if endpoint.wire == "tape" and self._missing_key(provider) is None:
+            if endpoint.dialect == "tape" and self._missing_key(provider) is None:
                 for name in sorted(tape.names(folder_of(endpoint.base_url))):
                     yield f"{provider}/{name}"
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from headwater.errors import ConfigurationError, RequestError
 from headwater.observe.shown import keep_secret
-from headwater.requests.mistakes import check_owner
+from headwater.requests.mistakes import check_principal
 from headwater.server.guesses import Guesses
 from headwater.server.keys import Keys
 from headwater.server.peers import PEER, Peer
@@ -23,8 +23,8 @@ from headwater.settings import AuthSettings
 #: The principal of every caller of a server without keys.
 LOCAL: Final = "local"
 
-#: What the library's `owner=` is: the principal of a request, or None for nobody.
-Owner = Callable[[Request], str | Awaitable[str | None] | None]
+#: What the library's `principal=` is: the principal of a request, or None for nobody.
+PrincipalOf = Callable[[Request], str | Awaitable[str | None] | None]
 
 _COOKIE: Final = "headwater_session"
 # Browsers take a cookie of this name over https alone, and from no other host of the same site.
@@ -35,7 +35,7 @@ _TOKEN_BYTES: Final = 24
 class Authenticator:
     """Names the principal of a request.
 
-    With keys: by the key or the session that is sent. With `owner`: by calling it. A `served`
+    With keys: by the key or the session that is sent. With `principal`: by calling it. A `served`
     server without either takes its own user's connections for the one local principal, and asks
     everyone else for its token; with `auth.anonymous` it checks no caller. Mounted in an app
     without either, there is no principal.
@@ -45,7 +45,7 @@ class Authenticator:
         self,
         settings: AuthSettings,
         *,
-        owner: Owner | None,
+        principal: PrincipalOf | None,
         served: bool,
         sessions: Sessions,
         proxies: TrustedProxies,
@@ -53,7 +53,7 @@ class Authenticator:
     ) -> None:
         self._environ = os.environ if environ is None else environ
         self._keys = Keys(settings.keys, self._environ)
-        self._owner = owner
+        self._principal_of = principal
         self._served = served
         self._sessions = sessions
         self._proxies = proxies
@@ -61,7 +61,7 @@ class Authenticator:
         #: How often the keys were read again: a caller that was admitted before may be none now.
         self.renewals = 0
         #: Whether the place of a caller, not a credential, protects a served process.
-        self.guarded = served and not self._keys and owner is None
+        self.guarded = served and not self._keys and principal is None
         #: What callers send that are not the server's own user; None where there is another way.
         self.token: str | None = None
         if self.guarded and not settings.anonymous:
@@ -70,7 +70,7 @@ class Authenticator:
             self._keys = Keys.of_token(LOCAL, self.token)
 
     async def principal(self, request: Request, *, generates: bool) -> str | None:
-        """The caller's principal; None is the nobody to whom streams without an owner belong.
+        """The caller's principal; None is the nobody to whom streams without a principal belong.
 
         `generates` is whether the route spends the provider's key. `RequestError` (`unauthorized`)
         says what is missing.
@@ -79,17 +79,17 @@ class Authenticator:
             if self.token is not None and _is_own_user(request):
                 return LOCAL
             return await self._by_credential(request)
-        if self._owner is not None:
-            owner = self._owner(request)
-            principal = await owner if inspect.isawaitable(owner) else owner
-            check_owner(principal)
+        if self._principal_of is not None:
+            principal = self._principal_of(request)
+            principal = await principal if inspect.isawaitable(principal) else principal
+            check_principal(principal)
             if principal is None and generates:
                 raise _unauthorized("Sign in first.")
             return principal
         if self._served:
             return LOCAL
         if generates:
-            raise _unauthorized("Mounted in an app, generating wants [auth.keys] or owner=.")
+            raise _unauthorized("Mounted in an app, generating wants [auth.keys] or principal=.")
         return None
 
     async def check_admin(self, request: Request) -> None:

@@ -200,7 +200,7 @@ class Routes:
         """`GET /v1/streams`: one's own, newest first."""
         principal = await self._auth.principal(request, generates=False)
         hub = self._runtime().hub
-        if principal is None:  # streams without an owner belong to whoever knows their ids
+        if principal is None:  # streams without a principal belong to whoever knows their ids
             return json_response({"object": "list", "data": []})
         data: list[dict[str, Any]] = []
         for record in await hub.list(principal, _LISTED):

@@ -11,7 +11,13 @@ import msgspec
 
 from headwater.errors import ConfigurationError
 from headwater.settings.files import Lines, read_file
-from headwater.settings.schema import SHORTHANDS, Settings, fields_of, plain
+from headwater.settings.schema import (
+    RENAMED_IN_PROVIDERS,
+    SHORTHANDS,
+    Settings,
+    fields_of,
+    plain,
+)
 from headwater.settings.store_url import resolved
 from headwater.settings.values import WrongValue, check_provider, from_json, read
 
@@ -174,7 +180,7 @@ class _Gathered:
             try:
                 check_provider(table, name)
             except WrongValue as error:
-                path = ("providers", name, "base_url" if "base_url" in table else "wire")
+                path = ("providers", name, "base_url" if "base_url" in table else "dialect")
                 raise ConfigurationError(_wrong(self.places[path], path, error)) from None
         self._check_members(("models",), "route")
         self._check_members(("auth", "keys"), "key")
@@ -217,6 +223,8 @@ def _nearest(keys: list[str], path: KeyPath, key: str) -> tuple[KeyPath, str]:
     """Find the right key most like `key`: close in its own table, else in any, else its own."""
     import difflib  # costs a millisecond that only a mistake should pay
 
+    if path[:1] == ("providers",) and key in RENAMED_IN_PROVIDERS:
+        return path, RENAMED_IN_PROVIDERS[key]
     if close := difflib.get_close_matches(key, keys, 1, 0.6):
         return path, close[0]
     for section, kind in fields_of(Settings).items():

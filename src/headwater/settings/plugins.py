@@ -16,8 +16,8 @@ from headwater.errors import ConfigurationError
 
 log = logging.getLogger("headwater.plugins")
 
-Group = Literal["headwater.wires", "headwater.providers", "headwater.stores"]
-_GROUPS: Final[tuple[Group, ...]] = ("headwater.wires", "headwater.providers", "headwater.stores")
+Group = Literal["headwater.wires", "headwater.dialects", "headwater.stores"]
+_GROUPS: Final[tuple[Group, ...]] = ("headwater.wires", "headwater.dialects", "headwater.stores")
 # Of `headwater.wires.base.Wire`, which this room is below.
 _OF_A_WIRE: Final = (
     *("name", "heartbeat", "headers", "waits_for_first", "on_disconnect"),

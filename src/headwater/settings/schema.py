@@ -18,7 +18,9 @@ from msgspec import Meta
 from headwater.errors import ConfigurationError
 
 #: What providers speak that are known here; packages may bring others.
-WIRES: Final = ("openai", "responses", "anthropic", "gemini", "ollama", "tape")
+DIALECTS: Final = ("openai", "responses", "anthropic", "gemini", "ollama", "tape")
+#: Keys of a provider's table that have another name now.
+RENAMED_IN_PROVIDERS: Final = {"wire": "dialect"}
 #: Those in which a provider can be given the beginning of its answer.
 CONTINUING: Final = ("openai", "anthropic")
 
@@ -208,7 +210,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     base_url: str
     api_key_env: str | None = None
-    wire: str = "openai"
+    dialect: str = "openai"
     continues: bool = False
     continuation: dict[str, Any] | None = None
     echoes: bool = True
@@ -227,7 +229,7 @@ class ProviderSettings(Section, frozen=True):
         str | None,
         Meta(description="Environment variable that holds its key; absent, none is needed."),
     ] = None
-    wire: Annotated[str | None, Meta(description="What it speaks; openai when it is not said.")] = (
+    dialect: Annotated[str | None, Meta(description="API that it speaks; by default openai.")] = (
         None
     )
     continues: Annotated[
@@ -269,17 +271,17 @@ class ProviderSettings(Section, frozen=True):
         endpoint = Endpoint(
             base_url=base.base_url,
             api_key_env=base.api_key_env if self.api_key_env is None else self.api_key_env,
-            wire=base.wire if self.wire is None else self.wire,
+            dialect=base.dialect if self.dialect is None else self.dialect,
             continues=base.continues if self.continues is None else self.continues,
             continuation=base.continuation if self.continuation is None else self.continuation,
             echoes=base.echoes if self.echoes is None else self.echoes,
             renames={**base.renames, **(self.renames or {})},
             members=base.members + (self.members or ()),
         )
-        if endpoint.continues and endpoint.wire not in CONTINUING:
+        if endpoint.continues and endpoint.dialect not in CONTINUING:
             raise ConfigurationError(
-                f"[providers.{name}] continues: only the wires {' and '.join(CONTINUING)} can go "
-                f"on from a given text, not {endpoint.wire}"
+                f"[providers.{name}] continues: only the dialects {' and '.join(CONTINUING)} can "
+                f"continue a given text, not {endpoint.dialect}"
             )
         return endpoint
 

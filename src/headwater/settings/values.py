@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from headwater.settings import plugins, store_url
-from headwater.settings.schema import PREFIX, WIRES, plain
+from headwater.settings.schema import DIALECTS, PREFIX, plain
 
 _UNITS: Final = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS_BINARY: Final = {"kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -137,9 +137,9 @@ def folder_of(base_url: str) -> Path:
 
 
 def check_provider(table: Mapping[str, Any], name: str) -> None:
-    """Raise `WrongValue` for a base_url that does not suit the wire of a provider's table."""
+    """Raise `WrongValue` for a base_url that does not suit the dialect of a provider's table."""
     base_url = table.get("base_url")
-    if table.get("wire") != "tape":
+    if table.get("dialect") != "tape":
         if base_url is not None:
             _check_base_url(base_url)
     elif base_url is None:
@@ -176,10 +176,10 @@ def _check_prefix(prefix: str) -> None:
         raise WrongValue("must be 1 to 64 letters, digits, dots, colons, hyphens or underscores")
 
 
-def _check_wire(wire: str) -> None:
-    known = (*WIRES, *plugins.names("headwater.providers"))
-    if wire not in known:
-        raise WrongValue(f'must be one of {", ".join(known)}, not "{wire[:40]}"')
+def _check_dialect(dialect: str) -> None:
+    known = (*DIALECTS, *plugins.names("headwater.dialects"))
+    if dialect not in known:
+        raise WrongValue(f'must be one of {", ".join(known)}, not "{dialect[:40]}"')
 
 
 def _check_key(key: str) -> None:
@@ -247,7 +247,7 @@ _CHECKS: Final[dict[str, Callable[[Any], None]]] = {
     "server.trusted_proxies": _check_networks,
     "store.url": _check_store_url,
     "store.prefix": _check_prefix,
-    "providers.*.wire": _check_wire,
+    "providers.*.dialect": _check_dialect,
     "models.*.after": _check_after,
     "models.*.route": _check_route,
 }
