@@ -28,6 +28,7 @@ from headwater.server.protocol import TransportSink
 from headwater.settings import HedgeSettings, Settings
 from headwater.stores.memory import MemoryStore
 from headwater.streams import Hub
+from headwater.streams.generation import Generation, StreamOptions
 from headwater.upstream import Exchange, Request
 from headwater.upstream.connection import Connection
 
@@ -112,7 +113,8 @@ async def cost_of(wire: str, tokens: int, readers: int = 1) -> Cost:
     # As a request is served: what chose the route is no longer in the way of a token.
     source = Router(hub.settings.timeouts).source(candidates, "m", HedgeSettings())
     stream = await hub.start(
-        source, model="m", principal="me", on_disconnect="continue", timed="once begun"
+        Generation(source, "m", timed="once begun"),
+        StreamOptions(principal="me", on_disconnect="continue"),
     )
     transport = Transport()
     for _ in range(readers):

@@ -298,7 +298,10 @@ def test_other_variables_of_ours_are_no_settings(tmp_path: Path, name: str) -> N
             "[providers.'a/b']\ndialect = 'openai'",
             'headwater.toml:1: a provider\'s name has no "/"',
         ),
-        ("[providers.x]\nwire = 'openai'", 'unknown key "wire" in [providers.x]; did you mean "dialect"?'),
+        (
+            "[providers.x]\nwire = 'openai'",
+            'unknown key "wire" in [providers.x]; did you mean "dialect"?',
+        ),
         ("[models.m]\nroute = []", "must name at least one provider/model"),
         ("[models.m]\nroute = ['gpt']", 'must hold provider/model entries, not "gpt"'),
         ("\n[models.m]\nhedge = {}", 'headwater.toml:2: [models.m] lacks "route"'),

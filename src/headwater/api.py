@@ -37,6 +37,7 @@ from headwater.routing.models import ModelInfo
 from headwater.settings import Settings, check_exposure, load
 from headwater.streams import LocalStream
 from headwater.streams.ending import EndCallback, OnEnd
+from headwater.streams.generation import Generation, StreamOptions
 from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect
 
@@ -239,13 +240,13 @@ class Headwater:
 
         async def begin(source: PushedSource) -> LocalStream:
             return await self.runtime().hub.start(
-                source,
-                model=model,
-                principal=principal,
-                on_disconnect=on_disconnect,
-                timed="never",
-                told=None if on_end is None else EndCallback(on_end),
-                metadata=metadata,
+                Generation(source, model, timed="never"),
+                StreamOptions(
+                    principal=principal,
+                    on_disconnect=on_disconnect,
+                    metadata=metadata,
+                    on_end=None if on_end is None else EndCallback(on_end),
+                ),
             )
 
         return StreamWriter(begin, self.bridge)

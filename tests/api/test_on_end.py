@@ -80,7 +80,7 @@ def test_once_whatever_the_end(
             asked_for(generator, None, {}).what,
             principal="me",
             on_disconnect="continue" if how == "gone" else 0.05 if how == "left" else "continue",
-            told=EndCallback(heard.later),
+            on_end=EndCallback(heard.later),
             metadata={"chat": "7"},
         )
         if how == "left":
@@ -121,7 +121,7 @@ def test_a_plain_function_may_block_and_one_that_raises_harms_nobody() -> None:
         runtime = hw.runtime()
         asked = asked_for(say("a"), None, {}).what
         await runtime.generate(
-            asked, principal=None, on_disconnect="continue", told=EndCallback(block)
+            asked, principal=None, on_disconnect="continue", on_end=EndCallback(block)
         )
         await asyncio.to_thread(told.wait, BOUND_S)
         assert threads

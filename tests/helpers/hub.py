@@ -12,6 +12,7 @@ from headwater.providers.base import Finish, Outcome, Receiver
 from headwater.settings import Settings
 from headwater.stores.memory import MemoryStore
 from headwater.streams import Hub, LocalStream
+from headwater.streams.generation import Generation, StreamOptions
 from headwater.wires.base import OnDisconnect, Wire
 
 
@@ -88,7 +89,7 @@ async def begin(
 ) -> tuple[LocalStream, ScriptedSource]:
     source = ScriptedSource()
     stream = await hub.start(
-        source, model="m", principal=principal, on_disconnect=on_disconnect, asked_at=None
+        Generation(source, "m"), StreamOptions(principal=principal, on_disconnect=on_disconnect)
     )
     return stream, source
 

@@ -87,7 +87,7 @@ EXPECTED = {
     f"gen_ai_client_token_usage_sum{{{ON_TWO},gen_ai_token_type=input}}": 3,
     f"gen_ai_client_token_usage_count{{{ON_TWO},gen_ai_token_type=output}}": 1,
     f"gen_ai_client_token_usage_sum{{{ON_TWO},gen_ai_token_type=output}}": 5,
-    "headwater_streams_ended_total{outcome=stop}": 1,
+    "headwater_streams_ended_total{ended_by=provider,outcome=stop}": 1,
     "headwater_attempts_total{gen_ai_provider_name=one,outcome=cancelled}": 1,
     "headwater_attempts_total{gen_ai_provider_name=two,outcome=answered}": 1,
     "headwater_hedges_total{won=true}": 1,
@@ -167,12 +167,15 @@ def test_a_line_in_the_log_for_every_stream(tmp_path: Path, form: str) -> None:
             "model": "m",
             "route": "two/b",
             "outcome": "stop",
+            "ended_by": "provider",
             "attempts": 2,
             "input_tokens": 3,
             "output_tokens": 5,
         }
     else:
-        assert f"stream={stream} model=m route=two/b outcome=stop attempts=2" in line
+        assert (
+            f"stream={stream} model=m route=two/b outcome=stop ended_by=provider attempts=2" in line
+        )
         assert "request_id=mine-1" in line
 
 
@@ -221,6 +224,7 @@ def test_spans_and_metrics_of_one_stream(tmp_path: Path) -> None:
     assert generation["attributes"] == {
         "headwater.stream": stream,
         "headwater.wire": "native",
+        "headwater.ended_by": "provider",
         "headwater.repairs": 0,
         "gen_ai.request.model": "m",
         **whole,
@@ -270,7 +274,7 @@ def check_metrics(metrics: list[Any]) -> None:
         f"gen_ai.client.operation.duration{{{ON_TWO_OTEL}}}": 1,
         f"gen_ai.client.token.usage{{{ON_TWO_OTEL},gen_ai.token.type=input}}": 1,
         f"gen_ai.client.token.usage{{{ON_TWO_OTEL},gen_ai.token.type=output}}": 1,
-        "headwater.streams.ended{outcome=stop}": 1,
+        "headwater.streams.ended{ended_by=provider,outcome=stop}": 1,
         "headwater.attempts{gen_ai.provider.name=one,outcome=cancelled}": 1,
         "headwater.attempts{gen_ai.provider.name=two,outcome=answered}": 1,
         "headwater.hedges{won=true}": 1,

@@ -29,6 +29,7 @@ from headwater.stores.sqlite import SqliteStore
 from headwater.stores.sqlite import sweep as sweep_module
 from headwater.stores.sqlite.file import connect
 from headwater.streams import Hub
+from headwater.streams.generation import Generation, StreamOptions
 from tests.helpers.hub import ScriptedSource
 from tests.helpers.redis import redis_server
 
@@ -86,13 +87,14 @@ async def one(hub: Hub, other: Hub, limits: Limits, number: int) -> None:
     await hub.store.disclaim(f"dropped {number}", "value")
     source = ScriptedSource()
     stream = await hub.start(
-        source,
-        model=f"model-{number}",
-        principal=principal,
-        on_disconnect="continue",
-        label=f"label {number}",
-        spoken=("native", (f"thread {number}",)),
-        metadata={"chat": f"chat {number}"},
+        Generation(source, f"model-{number}"),
+        StreamOptions(
+            principal=principal,
+            on_disconnect="continue",
+            label=f"label {number}",
+            spoken=("native", (f"thread {number}",)),
+            metadata={"chat": f"chat {number}"},
+        ),
     )
     ticket.begun(stream)
     if other.store.shared and number % 10 == 0:
@@ -146,9 +148,9 @@ async def soak(place: Place, seconds: float, ttl_s: float) -> dict[str, int]:
         await asyncio.sleep(0.1)
     left = place.left()
     for process in (hub, other):
-        assert not process._streams
-        assert not process._remotes
-        assert not process._leases.unended
+        assert not process._table.local
+        assert not process._table.remote
+        assert not process._table.owed
         for name in ("_running", "_numbers"):
             assert not getattr(process.store, name, None)
     for number in range(len(limits._accounts) // 2):  # each who comes later clears up two

@@ -26,6 +26,7 @@ from headwater.stores.memory import MemoryStore
 from headwater.stores.redis import RedisStore
 from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub
+from headwater.streams.generation import Generation, StreamOptions
 from headwater.testing import Fault, FaultyProxy, FaultyUpstream, chat
 from tests.helpers.arrivals import request
 from tests.helpers.hub import ScriptedSource
@@ -372,9 +373,12 @@ def test_a_stream_whose_beginning_was_given_up_is_ended(tmp_path: Path) -> None:
         hub = Hub(Settings(), store)
         await hub.open()
         begun = asyncio.create_task(
-            hub.start(ScriptedSource(), model="m", principal="me", on_disconnect="continue")
+            hub.start(
+                Generation(ScriptedSource(), "m"),
+                StreamOptions(principal="me", on_disconnect="continue"),
+            )
         )
-        while not hub._streams:
+        while not hub._table.local:
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         begun.cancel()
@@ -384,7 +388,7 @@ def test_a_stream_whose_beginning_was_given_up_is_ended(tmp_path: Path) -> None:
                 await asyncio.sleep(0.1)
                 records = await store.list("me", 9)
                 tails = [await store.tail(record.stream) for record in records]
-                if not hub._leases.unended and all(tail and tail.closed for tail in tails):
+                if not hub._table.owed and all(tail and tail.closed for tail in tails):
                     break
         await hub.aclose()
         await store.aclose()

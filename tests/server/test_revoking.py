@@ -62,7 +62,8 @@ def test_its_streams_end_and_nobody_else_s(how: str, tmp_path: Path) -> None:
         )
         assert state.json["status"] == "running"
         metrics = ask(w.port, "/metrics", headers=BOB).body
-        assert b'headwater_streams_cancelled_total{cause="revoked"} 1.0' in metrics
+        ended = b'headwater_streams_ended_total{ended_by="revoked",outcome="cancelled"} 1.0'
+        assert ended in metrics
         finished(w, bobs, BOB)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from headwater.requests.claims import Claim
+from headwater.streams.generation import Generation, StreamOptions
 from tests.helpers.hub import ScriptedSource, make_hub
 
 
@@ -18,11 +19,9 @@ def test_who_has_waited_for_a_dead_first_frees_no_claim_but_its_own() -> None:
         await claim.drop("dead")
         assert await claim.make("second") is None
         await hub.start(
-            ScriptedSource(),
-            model="m",
-            principal="me",
-            on_disconnect="continue",
-            stream_id="second",
+            Generation(ScriptedSource(), "m"),
+            StreamOptions(principal="me", on_disconnect="continue"),
+            "second",
         )
         await claim.drop("dead")  # the other one's
         again = await claim.make("third")

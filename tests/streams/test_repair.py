@@ -31,6 +31,7 @@ from headwater.routing.router import Router
 from headwater.routing.source import Candidate
 from headwater.settings import Settings, TimeoutSettings
 from headwater.streams import Hub, LocalStream
+from headwater.streams.generation import Generation, StreamOptions
 from headwater.streams.recovery import MAX_REPAIRS
 from tests.helpers.clock import run
 from tests.helpers.hub import BucketSink, ScriptedSource, make_hub, read_all, settle
@@ -57,12 +58,13 @@ class Routed:
         source = self.router.source(candidates, "m")
         go_on = self._going_on if self.continues else None
         self.stream = await self.hub.start(
-            source,
-            model="m",
-            principal="me",
-            on_disconnect="continue",
-            timed="once begun",
-            recovery=Recovery(self.router, "m", "a", self.request, go_on),
+            Generation(
+                source,
+                "m",
+                recovery=Recovery(self.router, "m", "a", self.request, go_on),
+                timed="once begun",
+            ),
+            StreamOptions(principal="me", on_disconnect="continue"),
         )
         return self
 

@@ -17,6 +17,7 @@ from headwater.routing.retries import verdict
 from headwater.routing.router import Router
 from headwater.routing.source import Candidate, RoutedSource
 from headwater.settings import HedgeSettings, Settings, TimeoutSettings
+from headwater.streams.generation import Generation, StreamOptions
 from tests.helpers.clock import run
 from tests.helpers.hub import ScriptedSource, make_hub
 
@@ -569,7 +570,8 @@ def in_hub(*providers: Provider, then_s: float) -> Any:
         shared = router()
         source = shared.source([provider.candidate for provider in providers], "m")
         stream = await hub.start(
-            source, model="m", principal="me", on_disconnect="continue", timed="once begun"
+            Generation(source, "m", timed="once begun"),
+            StreamOptions(principal="me", on_disconnect="continue"),
         )
         loop = asyncio.get_running_loop()
 
@@ -606,7 +608,8 @@ def test_what_ended_leaves_no_circle() -> None:
         first, second = Provider("a/m", http(401)()), Provider("b/m", None)
         source = router().source([first.candidate, second.candidate], "m", AT_ONE)
         stream = await hub.start(
-            source, model="m", principal="me", on_disconnect="continue", timed="once begun"
+            Generation(source, "m", timed="once begun"),
+            StreamOptions(principal="me", on_disconnect="continue"),
         )
         await asyncio.sleep(0.1)
         second.sources[0].say(TextDelta("a"))

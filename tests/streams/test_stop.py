@@ -9,12 +9,11 @@ import pytest
 from msgspec import structs
 
 from headwater.errors import HeadwaterError, UnavailableError
-from headwater.events import TextDelta, encode
+from headwater.events import StreamError, TextDelta, encode
 from headwater.events.position import Position
 from headwater.settings import Settings, StoreSettings
 from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, Opened
-from headwater.streams.leases import INTERRUPTED
 from headwater.wires.native import WIRE as NATIVE
 from tests.helpers.hub import begin, settle
 
@@ -36,7 +35,7 @@ class Other:
 
     async def end(self, stream: str) -> None:
         done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        end = encode(INTERRUPTED)
+        end = encode(StreamError("interrupted", "It died.", True, None, None))
         self.store.append(stream, self._last, Position(2, 1), end, True, done.set_result)
         assert await done == "ok"
 

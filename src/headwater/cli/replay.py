@@ -73,6 +73,7 @@ def _player(path: Path, playing: Playing) -> Callable[[asking.Listener], None]:
     """What plays the tape to a listener."""
     from headwater.api import Headwater
     from headwater.providers.tape import TapeSource, read
+    from headwater.streams.generation import Generation, StreamOptions
 
     lines = read(path)
     # A tape is its own log: it needs none of the store that a server here would use.
@@ -80,10 +81,8 @@ def _player(path: Path, playing: Playing) -> Callable[[asking.Listener], None]:
 
     async def begin() -> LocalStream:
         return await headwater.runtime().hub.start(
-            TapeSource(lines, playing),
-            model=f"tape/{path.stem}",
-            principal=None,
-            on_disconnect="cancel",
+            Generation(TapeSource(lines, playing), f"tape/{path.stem}"),
+            StreamOptions(principal=None, on_disconnect="cancel"),
         )
 
     return partial(asking.in_process, headwater, begin)

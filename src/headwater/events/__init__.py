@@ -19,6 +19,38 @@ SCHEMA_VERSION = 1
 
 FinishReason = Literal["stop", "length", "tool-calls", "content-filter", "cancelled"]
 
+#: What ended a stream. docs/why-did-it-end.md explains each of them.
+EndedBy = Literal[
+    "provider",
+    "caller",
+    "unread",
+    "revoked",
+    "deadline",
+    "size_limit",
+    "shutdown",
+    "process_lost",
+    "process_stalled",
+    "storage",
+]
+
+#: Why a stream that broke off was not continued: what follows `not_tried: ` in its `repair`.
+NotTried = Literal[
+    "final_error",
+    "no_continuing_provider",
+    "generator",
+    "transform",
+    "answer_format",
+    "assistant_prefill",
+    "not_text",
+    "reasoning_only",
+    "repaired_twice",
+    "time_spent",
+    "request_unavailable",
+    "process_full",
+    "unshared_store",
+    "log_unwritable",
+]
+
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens the provider counted."""
@@ -173,17 +205,23 @@ class StreamRepair(_Event, frozen=True, tag="stream-repair"):
 
 
 class StreamEnd(_Event, frozen=True, tag="stream-end"):
-    """The terminal event of a response that ended as it should, or was cancelled."""
+    """The terminal event of a response that ended as it should, or was cancelled.
+
+    `ended_by` is an `EndedBy`, left out for the provider. A newer version may log other ones.
+    """
 
     reason: FinishReason
     usage: Usage | None
     timing: Timing
+    ended_by: str | UnsetType = UNSET
 
 
 class StreamError(_Event, frozen=True, tag="stream-error"):
     """The terminal event of a response that failed. `code` is one of `headwater.errors.STATUS`.
 
-    `timing` is None where the process that took the times is no more.
+    `timing` is None where the process that took the times is no more. `ended_by` is an `EndedBy`,
+    left out for the provider; `repair` is `not_tried: REASON` (`NotTried`) or `failed: CODE`, left
+    out where no text was cut off.
     """
 
     code: str
@@ -191,6 +229,8 @@ class StreamError(_Event, frozen=True, tag="stream-error"):
     retryable: bool
     usage: Usage | None
     timing: Timing | None
+    ended_by: str | UnsetType = UNSET
+    repair: str | UnsetType = UNSET
 
 
 class Unknown(_Event, frozen=True, tag="event-unknown"):

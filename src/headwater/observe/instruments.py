@@ -70,15 +70,8 @@ ENDED: Final = Instrument(
     "counter",
     "headwater.streams.ended",
     "{stream}",
-    "Streams that ended, by the reason or the error's code.",
-    ("outcome",),
-)
-CANCELLED: Final = Instrument(
-    "counter",
-    "headwater.streams.cancelled",
-    "{stream}",
-    "Streams that were stopped: asked, because nobody read them, or their key revoked.",
-    ("cause",),
+    "Streams that ended, by the reason or the error's code, and by what ended them.",
+    ("outcome", "ended_by"),
 )
 ATTEMPTS: Final = Instrument(
     "counter",
@@ -133,7 +126,6 @@ INSTRUMENTS: Final = (
     TOKENS,
     STREAMS,
     ENDED,
-    CANCELLED,
     ATTEMPTS,
     HEDGES,
     REPAIRS,

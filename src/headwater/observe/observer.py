@@ -44,14 +44,15 @@ class Try(msgspec.Struct, frozen=True, gc=False):
 class Ended(msgspec.Struct, frozen=True):
     """The end of a generation; times are seconds from the request, None for a stage not reached.
 
-    `outcome` is the finish reason, or the code of the error where `failed`; `cause` says why it was
-    cancelled; `tries` are the requests to providers.
+    `outcome` is the finish reason, or the code of the error where `failed`; `ended_by` and `repair`
+    are those of the stream's state; `tries` are the requests to providers.
     """
 
     outcome: str
     failed: bool
+    ended_by: str
+    repair: str | None
     route: str | None
-    cause: str | None
     input_tokens: int | None
     output_tokens: int | None
     first_token_s: float | None
@@ -95,23 +96,32 @@ class Watch:
         self._route = route
         self._span = span
 
-    def ended(self, ended: Ended) -> None:
-        """The log has its end."""
+    def ended(self, ended: Ended, node: str) -> None:
+        """The log has its end, written by the process `node`."""
         route = ended.route or self._route or ""
         self._observer.ended(self._model, route.partition("/")[0] or _OTHER, ended)
         if self._span is not None:
             self._span.end(ended)
-        if log.isEnabledFor(logging.INFO):
+        level, why = logging.INFO, ""
+        if ended.failed and ended.repair is not None:
+            level = logging.WARNING
+            why = f", ended by {ended.ended_by} in process {node}, repair {ended.repair}"
+        if log.isEnabledFor(level):
             first = None if ended.first_token_s is None else round(ended.first_token_s * 1000)
-            log.info(
-                "stream %s: %s",
+            log.log(
+                level,
+                "stream %s: %s%s",
                 self._stream,
                 ended.outcome,
+                why,
                 extra={
                     "stream": self._stream,
                     "model": self._model,
                     "route": route or None,
                     "outcome": ended.outcome,
+                    "ended_by": ended.ended_by,
+                    "repair": ended.repair,
+                    "node": node if why else None,
                     "attempts": len(ended.tries),
                     "first_token_ms": first,
                     "total_ms": round(ended.total_s * 1000),
@@ -121,7 +131,7 @@ class Watch:
             )
 
     def abandoned(self) -> None:
-        """The stream goes on in another process."""
+        """The stream continues in another process."""
         self._observer.add(of.STREAMS, -1)
 
 
@@ -170,13 +180,15 @@ class Observer:
         """A request was answered with the status of an error."""
         self.add(of.REFUSED, 1, str(status))
 
+    def swept(self, outcome: str, ended_by: str) -> None:
+        """A stream of another process was ended here."""
+        self.add(of.ENDED, 1, outcome, ended_by)
+
     def ended(self, model: str, provider: str, ended: Ended) -> None:
         """For `Watch`."""
         name = self._known(model)
         self.add(of.STREAMS, -1)
-        self.add(of.ENDED, 1, ended.outcome)
-        if ended.cause is not None:
-            self.add(of.CANCELLED, 1, ended.cause)
+        self.add(of.ENDED, 1, ended.outcome, ended.ended_by)
         if ended.repairs:
             self.add(of.REPAIRS, ended.repairs)
         for tried in ended.tries:

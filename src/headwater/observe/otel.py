@@ -103,8 +103,7 @@ class _StreamSpan:
         span = self._span
         _finish(span, ended)
         span.set_attribute("headwater.repairs", ended.repairs)
-        if ended.cause is not None:
-            span.set_attribute("headwater.cancelled", ended.cause)
+        span.set_attribute("headwater.ended_by", ended.ended_by)
         span.end()
 
     def _try(self, below: Context, tried: Try, ended: Ended | None) -> None:

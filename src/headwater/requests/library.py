@@ -110,7 +110,7 @@ async def begin_asked(
             spoken=(wire.name, asked.options),
             label=asked.labelled(wish.principal, wish.chat),
             stream_id=stream_id,
-            told=None if wish.on_end is None else EndCallback(wish.on_end, spawn),
+            on_end=None if wish.on_end is None else EndCallback(wish.on_end, spawn),
             transform=wish.transform,
             metadata=wish.metadata,
         )

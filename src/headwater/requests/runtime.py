@@ -10,16 +10,15 @@ from typing import Any, Final
 
 import msgspec
 
-from headwater.errors import ConfigurationError, HeadwaterError
+from headwater.errors import ConfigurationError
 from headwater.generation import GenerationRequest
-from headwater.json_text import UNREADABLE
 from headwater.observe import Observer
 from headwater.providers.base import Source
 from headwater.providers.transformed import Transformed
 from headwater.requests.limits import Limits, Ticket
 from headwater.requests.rights import Rights
 from headwater.routing.models import Models
-from headwater.routing.recovery import Recovery, read_plan
+from headwater.routing.recovery import Recovery
 from headwater.settings import Settings, plugins
 from headwater.settings.store_url import REDIS, resolved, sqlite_path
 from headwater.stores.base import Record, Store
@@ -27,6 +26,7 @@ from headwater.stores.memory import MemoryStore
 from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, LocalStream
 from headwater.streams.ending import EndCallback
+from headwater.streams.generation import Generation, StreamOptions
 from headwater.transforms import Change, Transforms, made
 from headwater.upstream import Pool
 from headwater.wires.agui import WIRE as AGUI
@@ -132,7 +132,7 @@ class Runtime:
         spoken: tuple[str, tuple[Any, ...]] | None = None,
         label: str | None = None,
         stream_id: str | None = None,
-        told: EndCallback | None = None,
+        on_end: EndCallback | None = None,
         metadata: Mapping[str, str] | None = None,
         transform: Transforms | Change | None = None,
         ticket: Ticket | None = None,
@@ -150,20 +150,24 @@ class Runtime:
         ticket.asks(asked)
         try:
             stream = await self.hub.start(
-                source if wrap is None else wrap(source),
-                model=model,
-                principal=principal,
-                on_disconnect=on_disconnect,
-                route=route,
-                asked_at=asked_at,
-                spoken=spoken,
-                label=label,
-                stream_id=stream_id,
-                told=told,
-                metadata=metadata,
-                recovery=recovery,
                 # The deadlines are for upstreams; an agent may work for an hour.
-                timed="never" if route is None else "once begun",
+                Generation(
+                    source if wrap is None else wrap(source),
+                    model,
+                    route,
+                    recovery,
+                    "never" if route is None else "once begun",
+                ),
+                StreamOptions(
+                    principal=principal,
+                    on_disconnect=on_disconnect,
+                    spoken=spoken,
+                    label=label,
+                    metadata=metadata,
+                    on_end=on_end,
+                    asked_at=asked_at,
+                ),
+                stream_id,
             )
         except BaseException:
             ticket.unused()
@@ -188,14 +192,10 @@ class Runtime:
         asked = msgspec.structs.replace(self.limits.capped(principal, asked), principal=principal)
         return choice.source(asked), choice.name, choice.route, choice.recovery(asked, wrap)
 
-    async def _recover(self, record: Record, plan: bytes) -> tuple[Recovery, OnDisconnect]:
-        """Who goes on with the stream of another process; `HeadwaterError` when nobody can."""
-        try:
-            planned = read_plan(plan)
-        except UNREADABLE as error:
-            raise HeadwaterError("internal", "Its plan is another version's.") from error
+    async def _recover(self, record: Record, asked: GenerationRequest) -> Recovery:
+        """What continues the stream of another process."""
         choice = await self.models.resolve(record.model)
-        return choice.recovery(planned.request), planned.on_disconnect
+        return choice.recovery(asked)
 
     async def aclose(self) -> None:
         """End what still runs, stop what was started, close what is open."""

@@ -1,4 +1,4 @@
-"""Telling the app that an answer is over: once, whoever still reads it."""
+"""Calling the app back when a stream has ended: once, with or without readers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from headwater.stores.base import Record
 
 log = logging.getLogger("headwater.streams")
 
-# What the last of them get at shutdown: enough to save an answer.
+# What the last of them get at shutdown: enough to save a stream.
 _PATIENCE_S: Final = 5.0
 
-#: Called with the whole answer. A plain function may block: it runs beside the event loop.
+#: Called with the whole stream. A plain function may block: it runs beside the event loop.
 OnEnd = Callable[[Snapshot], Any]
 
 
@@ -34,40 +34,40 @@ class EndCallback:
         self.spawn = spawn
 
 
-class Endings:
-    """Tells of the streams that end in this process. Belongs to one event loop.
+class EndCallbacks:
+    """Calls back for the streams that end in this process. Belongs to one event loop.
 
-    `everyone` is told of each of them, besides whoever asked to be told of one.
+    `always` is called for each of them, after the stream's own callback.
     """
 
     def __init__(
-        self, snapshot: Callable[[Record], Awaitable[Snapshot]], everyone: EndCallback | None
+        self, snapshot: Callable[[Record], Awaitable[Snapshot]], always: EndCallback | None
     ) -> None:
         self._snapshot = snapshot
-        self._everyone = everyone
+        self._always = always
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def tell(
-        self, record: Record, told: EndCallback | None, unlogged: StreamError | None = None
+    def notify(
+        self, record: Record, on_end: EndCallback | None, unlogged: StreamError | None = None
     ) -> None:
-        """The stream is over. `unlogged` is its end where the log could not take it."""
-        wanted = [each for each in (told, self._everyone) if each is not None]
-        if wanted:
-            task = asyncio.get_running_loop().create_task(self._tell(record, wanted, unlogged))
+        """The stream has ended. `unlogged` is its end where the log could not take it."""
+        callbacks = [each for each in (on_end, self._always) if each is not None]
+        if callbacks:
+            task = asyncio.get_running_loop().create_task(self._call(record, callbacks, unlogged))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def settled(self) -> None:
-        """Everybody has been told, or had some time to hear it."""
+        """Wait until all callbacks have returned, at most 5 s."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_PATIENCE_S)
 
-    async def _tell(
-        self, record: Record, wanted: list[EndCallback], unlogged: StreamError | None
+    async def _call(
+        self, record: Record, callbacks: list[EndCallback], unlogged: StreamError | None
     ) -> None:
         try:
             snapshot = await self._snapshot(record)
-        except HeadwaterError as error:  # no store: what is known is told all the same
+        except HeadwaterError as error:  # no store: the callbacks get what is known
             log.warning("stream %s cannot be read at its end: %s", record.stream, error.message)
             snapshot = Snapshot()
             snapshot.know(
@@ -75,23 +75,23 @@ class Endings:
             )
         if unlogged is not None:
             snapshot.add(unlogged, START)
-        for each in wanted:
+        for each in callbacks:
             try:
                 await _call(each, snapshot)
             except Exception:
                 log.exception("on_end failed for stream %s", record.stream)
 
 
-async def _call(told: EndCallback, snapshot: Snapshot) -> None:
-    if inspect.iscoroutinefunction(told.on_end):
-        await told.on_end(snapshot)
+async def _call(callback: EndCallback, snapshot: Snapshot) -> None:
+    if inspect.iscoroutinefunction(callback.on_end):
+        await callback.on_end(snapshot)
         return
     loop = asyncio.get_running_loop()
-    if told.spawn is None:
-        result = await asyncio.to_thread(told.on_end, snapshot)
+    if callback.spawn is None:
+        result = await asyncio.to_thread(callback.on_end, snapshot)
     else:
         done: asyncio.Future[Any] = loop.create_future()
-        told.spawn(lambda: _run(told.on_end, snapshot, loop, done))
+        callback.spawn(lambda: _run(callback.on_end, snapshot, loop, done))
         result = await done
     if inspect.isawaitable(result):  # a partial, or an object whose call is a coroutine
         await result
@@ -105,7 +105,7 @@ def _run(
 ) -> None:
     try:
         result = on_end(snapshot)
-    except BaseException as error:  # the thread is ours: nobody else would hear of it
+    except BaseException as error:  # no one else sees an exception of this thread
         loop.call_soon_threadsafe(_settle, done, None, error)
     else:
         loop.call_soon_threadsafe(_settle, done, result, None)

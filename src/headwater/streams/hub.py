@@ -5,50 +5,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Collection, Sequence
+from typing import Any, Final
 
-from msgspec import structs
-
-from headwater import events as ev
-from headwater.errors import HeadwaterError, RequestError, StorageError, UnavailableError
+from headwater.errors import RequestError, UnavailableError
 from headwater.events.position import START, Position
 from headwater.events.snapshot import Snapshot
 from headwater.observe import Observer
-from headwater.observe.logs import without_request
-from headwater.providers.base import Source
-from headwater.settings import Settings, TimeoutSettings
-from headwater.stores.base import Note, Record, Store, Tail
-from headwater.streams.ending import EndCallback, Endings
-from headwater.streams.leases import Leases, broken_off
+from headwater.settings import Settings
+from headwater.stores.base import Record, Store, Tail
+from headwater.streams.ending import EndCallback, EndCallbacks
+from headwater.streams.generation import Generation, StreamOptions
+from headwater.streams.launch import Launcher
+from headwater.streams.leases import Leases, Membership
 from headwater.streams.live import LiveStream, fold_log
 from headwater.streams.local import LocalStream
-from headwater.streams.producer import Producer
 from headwater.streams.readiness import Readiness
-from headwater.streams.recovery import Recover, Recovery, resumption
-from headwater.streams.remote import RemoteStream
+from headwater.streams.recovery import Recover
 from headwater.streams.subscriber import Sink, Subscriber
+from headwater.streams.sweep import Sweeper, interrupted, say_stopped
+from headwater.streams.table import StreamTable
 from headwater.streams.turns import Turns
-from headwater.wires.base import OnDisconnect, Wire
+from headwater.wires.base import Wire
 
 log = logging.getLogger("headwater.streams")
-
-# The end of a stream whose caller was told that it could not begin.
-_UNMADE: Final = ev.StreamError(
-    "storage_failed", "The stream could not begin.", retryable=True, usage=None, timing=None
-)
 
 # How long a process at its limit asks callers to wait: streams end every second there.
 _OVERLOAD_RETRY_S: Final = 1.0
 
-#: "once begun": the source itself sees to it that there is a first token.
-Timed = Literal["always", "once begun", "never"]
-
 # Readers that replay, and snapshots that are folded, in one turn of the loop: up to 64 KiB each.
 _REPLAYS: Final = 4
 
-# Beyond its lease, how long the streams of a dead process wait for whoever sweeps up after it.
+# Beyond its lease, how long the streams of a dead process wait until another one takes them over.
 _SWEPT_S: Final = 2.0
 # How often a process that has not answered is asked again to stop.
 _ASK_AGAIN_S: Final = 0.5
@@ -57,8 +45,8 @@ _ASK_AGAIN_S: Final = 0.5
 class Hub:
     """Knows the streams of one store. Belongs to one event loop.
 
-    `recover` says who goes on with the stream of another process, by its record and its plan;
-    `on_end` is told of every stream that ends here.
+    `recover` finds the recovery of another process's stream; without it none is continued here.
+    `on_end` is called for every stream that ends here.
     """
 
     def __init__(
@@ -73,25 +61,16 @@ class Hub:
         self.store = store
         self.observer = Observer() if observer is None else observer
         self.draining = False
-        self._streams: dict[str, LocalStream] = {}
-        self._remotes: dict[str, RemoteStream] = {}
-        self._quiet = asyncio.Event()
-        self._quiet.set()
-        self._recover = recover
-        self._endings = Endings(self.snapshot, on_end)
-        self._leases = Leases(
-            store,
-            settings.store.lease_s,
-            self._tick,
-            self._check,
-            self._take_on,
-            self._endings.tell,
-        )
-        self._replays = asyncio.Semaphore(_REPLAYS)
         #: Of what holds the loop for milliseconds at once.
         self.turns = Turns()
-        self._opening: asyncio.Task[None] | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._replays = asyncio.Semaphore(_REPLAYS)
+        self._table = StreamTable(store)
+        self._callbacks = EndCallbacks(self.snapshot, on_end)
+        launcher = Launcher(settings, self.observer, self._table, self._callbacks, recover)
+        self._launcher = launcher
+        self._sweeper = Sweeper(self._table, self.observer, launcher.take_on, self._callbacks)
+        leases = Leases(settings.store.lease_s, self._table, self._sweeper)
+        self._membership = Membership(store, leases, self._table.note)
         self._readiness = Readiness(store, self.open)
 
     async def open(self) -> None:
@@ -99,138 +78,24 @@ class Hub:
 
         `StorageError` when the store cannot be reached; the next call tries again.
         """
-        if self._keeper is not None or not self.store.shared:
-            return
-        opening = self._opening
-        if opening is None:
-            opening = self._opening = asyncio.get_running_loop().create_task(
-                self._open(), context=without_request()
-            )
-        try:
-            # Shared by whoever asks meanwhile: one that leaves must not cancel it for the others.
-            await asyncio.shield(opening)
-        finally:
-            if opening.done():
-                self._opening = None
-
-    async def _open(self) -> None:
-        await self.store.open(self._noted)
-        if self._keeper is None:
-            self._keeper = asyncio.get_running_loop().create_task(
-                self._leases.run(), context=without_request()
-            )
+        await self._membership.join()
 
     async def start(
-        self,
-        source: Source,
-        *,
-        model: str,
-        principal: str | None,
-        on_disconnect: OnDisconnect,
-        route: str | None = None,
-        asked_at: float | None = None,
-        spoken: tuple[str, tuple[Any, ...]] | None = None,
-        label: str | None = None,
-        stream_id: str | None = None,
-        timed: Timed = "always",
-        recovery: Recovery | None = None,
-        told: EndCallback | None = None,
-        metadata: Mapping[str, str] | None = None,
+        self, generation: Generation, options: StreamOptions, stream_id: str | None = None
     ) -> LocalStream:
-        """Begin a generation; it writes its log whoever reads it.
+        """Begin a generation; it writes its log with or without readers.
 
-        `asked_at` is `time.monotonic()` when the request arrived; `spoken` the wire that it was
-        asked in, with its options; `label` something to find the stream again by; `stream_id` an id
-        of `new_id`; `timed` says which deadlines may end it, `recovery` who goes on when the source
-        breaks off; `told` is told of its end; `metadata` is the app's, and kept with it.
-        `UnavailableError` when this process is at its limit or on its way out.
+        `stream_id` is an id of `new_id`, by default a new one. `UnavailableError` when this process
+        is at its limit or stopping.
         """
         self.admit()
-        if self._keeper is None:
+        if not self._membership.joined:
             await self.open()
-        record = Record(
-            stream_id or new_id(),
-            principal,
-            model,
-            int(time.time()),
-            route,
-            spoken,
-            self.store.node,
-            label,
-            ev.SCHEMA_VERSION,
-            dict(metadata) if metadata else None,
-        )
-        stream = LocalStream(record, on_disconnect, self.store, self.forget, told)
-        watch = self.observer.stream(record.stream, model, route, spoken and spoken[0])
-        stream.producer = Producer(
-            record.stream,
-            source,
-            self.store,
-            stream.feed,
-            timeouts=self._timeouts(timed),
-            max_bytes=self.settings.store.max_stream_bytes,
-            asked_at=time.monotonic() if asked_at is None else asked_at,
-            watch=watch,
-            recovery=recovery,
-        )
-        self._streams[record.stream] = stream
-        self._quiet.clear()
-        plan = None
-        if recovery is not None and self.store.shared:
-            plan = recovery.plan(on_disconnect)
-        try:
-            await self.store.create(record, plan)
-        except BaseException as error:
-            watch.abandoned()
-            stream.producer.left = True
-            self.forget(stream)
-            self._unmade(record.stream, error)
-            raise
-        stream.producer.start(ev.StreamStart(record.stream, model, record.created))
-        return stream
-
-    def _unmade(self, stream: str, error: BaseException) -> None:
-        """It may be in the store all the same, where its answer was late: nothing else ends it."""
-        room = len(self._leases.unended) < self.settings.server.max_streams
-        if self.store.shared and room and isinstance(error, (StorageError, asyncio.CancelledError)):
-            self._leases.unended[stream] = _UNMADE
-
-    async def _take_on(self, record: Record, tail: Tail) -> bool:
-        """Go on with a stream of another process that is this one's now; False where nobody can."""
-        if len(self._streams) >= self.settings.server.max_streams or self._recover is None:
-            return False
-        resumed = await resumption(self.store, record, tail, self._recover)
-        if resumed is None:
-            return False
-        recovery, on_disconnect, source, snapshot = resumed
-        record = structs.replace(record, node=self.store.node)
-        stream = LocalStream(record, on_disconnect, self.store, self.forget)
-        stream.feed.position = tail.last
-        stream.producer = Producer(
-            record.stream,
-            source,
-            self.store,
-            stream.feed,
-            timeouts=self._timeouts("once begun"),
-            max_bytes=self.settings.store.max_stream_bytes - snapshot.size,
-            asked_at=time.monotonic(),
-            watch=self.observer.stream(record.stream, record.model, record.route, None),
-            recovery=recovery,
-            position=tail.last,
-            repairs=len(snapshot.repairs),
-        )
-        self._streams[record.stream] = stream
-        self._quiet.clear()
-        stream.await_readers()
-        begun = snapshot.position != START
-        first = None if begun else ev.StreamStart(record.stream, record.model, record.created)
-        stream.producer.start(first, broken_off())
-        log.info("stream %s was left by its process, and goes on here", record.stream)
-        return True
+        return await self._launcher.launch(generation, options, stream_id or new_id())
 
     async def find(self, stream: str, principal: str | None) -> tuple[Record, Tail]:
         """The record and the end of a log; the same `not_found` for another's as for none."""
-        if self._keeper is None:
+        if not self._membership.joined:
             await self.open()
         record, tail = await self.store.record(stream), await self.store.tail(stream)
         if record is None or tail is None or record.principal != principal:
@@ -241,14 +106,7 @@ class Hub:
 
     def live(self, record: Record, tail: Tail) -> LiveStream | None:
         """The stream that was found, while it runs in this process or in another."""
-        live: LiveStream | None = self._streams.get(record.stream) or self._remotes.get(
-            record.stream
-        )
-        if live is None and self.store.shared and not tail.closed:
-            live = self._remotes[record.stream] = RemoteStream(
-                record, tail.last, self.store, self._lose_sight
-            )
-        return live
+        return self._table.follow(record, tail)
 
     def read(
         self,
@@ -260,7 +118,7 @@ class Hub:
         after: Position = START,
     ) -> Subscriber:
         """Begin to read a stream that was found, from behind `after`, into `sink`."""
-        live: LiveStream | None = self._streams.get(stream) or self._remotes.get(stream)
+        live = self._table.get(stream)
         return Subscriber(
             self.store,
             stream,
@@ -311,18 +169,12 @@ class Hub:
             record, tail = await self.find(stream, principal)
 
     def revoke(self, principals: Collection[str]) -> None:
-        """Stop what these principals have running; those of them who read here are cut."""
-        for stream in list(self._streams.values()):
-            if stream.record.principal in principals:
-                stream.producer.stop("revoked")
-        for remote in list(self._remotes.values()):
-            if remote.record.principal in principals:
-                remote.stop()
-                remote.cut()
+        """Stop the streams of these principals, and cut their readers here."""
+        self._table.revoke(principals)
 
     async def list(self, principal: str | None, limit: int) -> Sequence[Record]:
         """The principal's streams, newest first."""
-        if self._keeper is None:
+        if not self._membership.joined:
             await self.open()
         return await self.store.list(principal, limit)
 
@@ -335,79 +187,35 @@ class Hub:
         await self._readiness.check()
 
     async def drain(self, deadline_s: float) -> None:
-        """Take no new work, let what runs finish, and give up the rest at the deadline.
+        """Take no new work, let running streams finish, and give up the rest at the deadline.
 
-        In a shared store it is left to others, and its readers are cut, so that they go there.
+        In a shared store the rest is left to other processes, and its readers are cut, so that they
+        read there.
         """
         self.draining = True
-        self._leases.sweeping = False
-        for remote in list(self._remotes.values()):
-            remote.cut()
+        self._sweeper.active = False
+        self._table.cut_remotes()
         try:
             async with asyncio.timeout(deadline_s):
-                await self._quiet.wait()
+                await self._table.quiet()
         except TimeoutError:
-            for stream in list(self._streams.values()):
-                if self.store.shared:
-                    stream.producer.abandon()
-                else:
-                    stream.producer.interrupt("The server was stopped before the answer was whole.")
-        await self._endings.settled()
+            await self._give_up()
+        await self._callbacks.settled()
+
+    async def _give_up(self) -> None:
+        if self.store.shared:
+            await say_stopped(self.store)
+        for stream in list(self._table.local.values()):
+            if self.store.shared:
+                stream.producer.abandon()
+            else:
+                stream.producer.interrupt(interrupted("shutdown").message)
 
     async def aclose(self) -> None:
         """End or leave what still runs, and give the lease back."""
         await self.drain(0)
         self._readiness.stop()
-        if self._keeper is not None:
-            self._leases.stop()
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-            await self.store.release()
-
-    def forget(self, stream: LocalStream) -> None:
-        """The stream no longer runs here."""
-        self._streams.pop(stream.id, None)
-        if stream.producer.unlogged is not None and self.store.shared:
-            self._leases.unended[stream.id] = stream.producer.unlogged
-        if not stream.producer.left:
-            self._endings.tell(stream.record, stream.told, stream.producer.unlogged)
-        if not self._streams:
-            self._quiet.set()
-
-    def _lose_sight(self, remote: RemoteStream) -> None:
-        self._remotes.pop(remote.id, None)
-
-    def _noted(self, note: Note, stream: str, sender: str) -> None:
-        """What another process says of a stream."""
-        # A stream that was taken over here may still be followed here, as another process's.
-        told = self._remotes if note == "wake" else self._streams
-        live: LiveStream | None = told.get(stream)
-        if live is not None:
-            live.note(note, sender)
-
-    async def _tick(self, held_s: float) -> None:
-        """Drop the readers of other processes that are not heard of any more."""
-        now = asyncio.get_running_loop().time()
-        silent = [(s, nodes) for s in self._streams.values() if (nodes := s.silent(now, held_s))]
-        try:
-            stalled = await self.store.stalled() if silent else ()
-        except HeadwaterError:  # the lease cannot be renewed either, and that is logged
-            return
-        for stream, nodes in silent:
-            stream.expire(nodes, stalled)
-
-    async def _check(self) -> None:
-        """Leave the streams that other processes have taken over, and free their providers."""
-        for stream in list(self._streams.values()):
-            record = await self.store.record(stream.id)
-            if record is not None and record.node != self.store.node:
-                stream.producer.abandon()
-
-    def _timeouts(self, timed: Timed) -> TimeoutSettings | None:
-        limits = self.settings.timeouts
-        if timed == "once begun":
-            return structs.replace(limits, first_token_s=limits.total_s)
-        return limits if timed == "always" else None
+        await self._membership.leave()
 
     def admit(self) -> None:
         """`UnavailableError` (`overloaded`) when no stream can begin in this process now."""
@@ -415,10 +223,10 @@ class Hub:
             raise UnavailableError(
                 "overloaded", "The server is stopping; ask again.", retry_after=_OVERLOAD_RETRY_S
             )
-        if len(self._streams) >= self.settings.server.max_streams:
+        if len(self._table.local) >= self.settings.server.max_streams:
             raise UnavailableError(
                 "overloaded",
-                f"{len(self._streams)} streams are running, as many as this process may have.",
+                f"{len(self._table.local)} streams are running, as many as this process may have.",
                 retry_after=_OVERLOAD_RETRY_S,
             )
 

@@ -1,17 +1,17 @@
-"""What outlives its process: this one's lease renewed, the streams of dead ones taken over."""
+"""The lease of this process: renewed in time, and what is due at each renewal."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-from headwater.errors import HeadwaterError, UpstreamError
-from headwater.events import StreamError, encode
-from headwater.events.position import Position
-from headwater.stores.base import Appended, Record, Store, Tail
+from headwater.errors import HeadwaterError
+from headwater.observe.logs import without_request
+from headwater.stores.base import OnNote, Store
+from headwater.streams.sweep import Sweeper
+from headwater.streams.table import StreamTable
 from headwater.timers import HELD_S
 
 log = logging.getLogger("headwater.streams")
@@ -21,51 +21,18 @@ _EVERY_S: Final = 1.0
 # And a few times a lease, or a busy process would lose its own.
 _A_LEASE: Final = 4
 
-#: The end of a stream whose process is no more.
-INTERRUPTED: Final = StreamError(
-    "interrupted",
-    "The server that was writing this answer stopped before it was whole.",
-    retryable=True,
-    usage=None,
-    timing=None,
-)
-
-
-def broken_off() -> UpstreamError:
-    """The same, as the error that is told when nobody could go on."""
-    return UpstreamError(INTERRUPTED.code, INTERRUPTED.message)
-
 
 class Leases:
-    """Beats for this process, and sweeps up after others. A lease lasts `lease_s`.
+    """Renews this process's lease of `lease_s`, and sweeps up after other processes."""
 
-    `on_tick` is called at every round with the seconds for which the loop was held up before it.
-    `on_late` is called when the lease may have run out meanwhile: streams may have another process
-    now. `take_on` is given each stream that was
-    taken over, with the end of its log, and says whether it goes on; `tell` those that end here.
-    `unended` are streams of this process whose log could not take their end, with the end that they
-    owe. Not `sweeping`, it leaves the streams of the dead to processes that stay.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        lease_s: float,
-        on_tick: Callable[[float], Awaitable[None]],
-        on_late: Callable[[], Awaitable[None]],
-        take_on: Callable[[Record, Tail], Awaitable[bool]],
-        tell: Callable[[Record, None], None],
-    ) -> None:
-        self.sweeping = True
-        self.unended: dict[str, StreamError] = {}
-        self._store = store
-        self._on_tick = on_tick
-        self._on_late = on_late
+    def __init__(self, lease_s: float, table: StreamTable, sweeper: Sweeper) -> None:
+        self._store = table.store
         self._lease_s = lease_s
-        self._late = False
-        self._take_on = take_on
-        self._tell = tell
+        self._table = table
+        self._sweeper = sweeper
         self._every_s = min(_EVERY_S, lease_s / _A_LEASE)
+        self._late = False  # the lease may have run out: streams may have another writer now
+        self._renewed_at = 0.0
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -84,7 +51,7 @@ class Leases:
             self._late = self._late or held_s > self._lease_s / 2
             due += held_s
             try:
-                await self._on_tick(held_s if held_s > HELD_S else 0.0)
+                await self._table.expire_readers(held_s if held_s > HELD_S else 0.0)
                 await self.round()
                 troubled = False
             except HeadwaterError as error:
@@ -100,51 +67,68 @@ class Leases:
 
     async def round(self) -> None:
         """Renew the lease; continue or end the streams whose lease holder is gone."""
-        await self._store.beat()
+        await self._renew()
         if self._late:
-            await self._on_late()
+            await self._table.leave_lost()
             self._late = False
             return  # what held this process up may have held up the others too: they get a round
-        beaten = asyncio.get_running_loop().time()
-        for record in await self._store.orphans() if self.sweeping else ():
-            # Only one process succeeds in this; then appends of the old lease holder are fenced.
-            tail = await self._store.takeover(record.stream, record.node)
-            if tail is None or await self._goes_on(record, tail):
-                pass
-            elif await self._end(record.stream, tail, INTERRUPTED):
-                self._tell(record, None)
-            now = asyncio.get_running_loop().time()
-            if now - beaten > self._every_s:  # the last process of many has all of their streams
-                await self._store.beat()
-                beaten = now
-        for stream, event in list(self.unended.items()):
-            tail = await self._store.takeover(stream, self._store.node)
-            if tail is not None:
-                await self._end(stream, tail, event)
-            del self.unended[stream]
+        await self._sweeper.sweep(self._renew_again)
 
-    async def _goes_on(self, record: Record, tail: Tail) -> bool:
+    async def _renew(self) -> None:
+        await self._store.beat()
+        self._renewed_at = asyncio.get_running_loop().time()
+
+    async def _renew_again(self) -> None:
+        """Renew within a round that takes long: the last process of many has all their streams."""
+        if asyncio.get_running_loop().time() - self._renewed_at > self._every_s:
+            await self._renew()
+
+
+class Membership:
+    """The process among those that share a store: it joins on first use, and leaves at the end."""
+
+    def __init__(self, store: Store, leases: Leases, on_note: OnNote) -> None:
+        self._store = store
+        self._leases = leases
+        self._on_note = on_note
+        self._joining: asyncio.Task[None] | None = None
+        self._renewals: asyncio.Task[None] | None = None
+
+    @property
+    def joined(self) -> bool:
+        """Whether there is nothing to await before the store is used."""
+        return self._renewals is not None or not self._store.shared
+
+    async def join(self) -> None:
+        """Connect the store, and begin to renew the lease.
+
+        `StorageError` when the store cannot be reached; the next call tries again.
+        """
+        if self.joined:
+            return
+        joining = self._joining
+        if joining is None:
+            joining = self._joining = asyncio.get_running_loop().create_task(
+                self._join(), context=without_request()
+            )
         try:
-            return await self._take_on(record, tail)
-        except Exception:  # it is ours now: nobody else would end it
-            log.exception("stream %s cannot go on", record.stream)
-            return False
+            # Shared by all callers meanwhile: one that leaves must not cancel it for the others.
+            await asyncio.shield(joining)
+        finally:
+            if joining.done():
+                self._joining = None
 
-    async def _end(self, stream: str, tail: Tail, event: StreamError) -> bool:
-        """Whether the log has this end now."""
-        last = Position(tail.last.epoch, tail.last.seq + 1)
-        try:
-            result = await _append(self._store, stream, tail.last, last, encode(event))
-        except HeadwaterError:
-            self.unended[stream] = event
-            raise
-        log.info("stream %s was left by its process: %s", stream, result)
-        return result == "ok"
+    async def leave(self) -> None:
+        """Give the lease back."""
+        if self._renewals is not None:
+            self._leases.stop()
+            self._renewals.cancel()
+            await asyncio.gather(self._renewals, return_exceptions=True)
+            await self._store.release()
 
-
-async def _append(
-    store: Store, stream: str, prev: Position, last: Position, data: bytes
-) -> Appended:
-    answered: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
-    at_once = store.append(stream, prev, last, data, True, answered.set_result)
-    return at_once if at_once is not None else await answered
+    async def _join(self) -> None:
+        await self._store.open(self._on_note)
+        if self._renewals is None:
+            self._renewals = asyncio.get_running_loop().create_task(
+                self._leases.run(), context=without_request()
+            )

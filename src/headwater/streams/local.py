@@ -34,12 +34,12 @@ class LocalStream(LiveStream):
         on_disconnect: OnDisconnect,
         store: Store,
         forget: Callable[[LocalStream], None],
-        told: EndCallback | None = None,
+        on_end: EndCallback | None = None,
     ) -> None:
         super().__init__(record, store)
         self._on_disconnect = on_disconnect
         self._forget = forget
-        self.told = told
+        self.on_end = on_end
         #: Called once, when the stream no longer runs here.
         self.on_over: Callable[[], None] | None = None
         self._grace: Timer | None = None

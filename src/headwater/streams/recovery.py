@@ -1,118 +1,156 @@
-"""Who goes on with a stream whose upstream, or whose process, broke off, and with which streams."""
+"""Continuing a stream whose upstream, or whose process, broke off."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
+import msgspec
+
 from headwater.errors import HeadwaterError
-from headwater.events import ReasoningDelta, StreamRepair, TextDelta, Usage
+from headwater.events import NotTried, ReasoningDelta, StreamRepair, TextDelta
 from headwater.events.position import Position
 from headwater.events.snapshot import Snapshot
-from headwater.generation import PartialText
-from headwater.observe import Try
-from headwater.providers.base import Receiver, Source
+from headwater.generation import GenerationRequest, PartialText
+from headwater.json_text import UNREADABLE
+from headwater.providers.base import Source
 from headwater.stores.base import Record, Store, Tail
 from headwater.streams.live import fold_log
 from headwater.wires.base import OnDisconnect
 
 log = logging.getLogger("headwater.streams")
 
-#: How often a stream goes on. Each time a provider reads, and bills, all of the answer again, and
-#: the reader meets another seam: an answer that broke off three times will not hold.
+#: How often a stream is continued. Each time a provider reads, and bills, all of the text again,
+#: and the reader meets another seam: a stream that broke off three times will not hold.
 MAX_REPAIRS: Final = 2
 
 # Appends that are under way take a millisecond or two.
 _LOOK_S: Final = 0.01
 
+_encoder = msgspec.json.Encoder()
+
+
+def not_tried(reason: NotTried) -> str:
+    """The `repair` of a stream that was not continued."""
+    return f"not_tried: {reason}"
+
+
+def failed(code: str) -> str:
+    """The `repair` of a stream whose continuation failed with the error `code`."""
+    return f"failed: {code}"
+
+
+class RecoveryPlan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What another process needs to continue a stream, or why it cannot be continued."""
+
+    on_disconnect: OnDisconnect
+    request: GenerationRequest | None = None
+    not_tried: NotTried | None = None
+
+
+_read_plan = msgspec.json.Decoder(RecoveryPlan).decode
+
 
 class Recovery(Protocol):
-    """Finds sources that continue one request's answer; `headwater.routing.recovery` is one."""
+    """Finds sources that continue one request's text; `headwater.routing.recovery` has one."""
 
     #: The route's first choice.
     asked: str
 
-    @property
-    def continues(self) -> bool:
-        """Whether any candidate can continue a partial text."""
-
-    def plan(self, on_disconnect: OnDisconnect) -> bytes | None:
-        """The stored form of the request for another process; None where it could not continue."""
+    def kept(self) -> GenerationRequest | NotTried:
+        """The request, for another process; else why that could not continue the text."""
 
     def ended(self, route: str | None, error: HeadwaterError | None) -> None:
         """Report the end of an answer of `route`, or of the first choice, after its first token."""
 
-    def mends(self, error: HeadwaterError) -> bool:
-        """Whether another attempt may succeed after this error."""
+    def refusal(self, error: HeadwaterError) -> NotTried | None:
+        """Why no other attempt is made after this error; None where one may succeed."""
 
     def source(self, said: PartialText) -> Source:
-        """A source that continues from there, not begun; `HeadwaterError` when there is none."""
+        """A source that continues the text, not begun; `HeadwaterError` when there is none."""
 
 
-def said_of(snapshot: Snapshot) -> PartialText | None:
-    """What was said so far; None where nobody can go on from there.
+def write_plan(recovery: Recovery | None, on_disconnect: OnDisconnect) -> bytes:
+    """The plan of a stream; `recovery` is None for a source of the app's."""
+    kept = "generator" if recovery is None else recovery.kept()
+    if not isinstance(kept, str):
+        try:
+            return _encoder.encode(RecoveryPlan(on_disconnect, kept))
+        except UnicodeEncodeError:  # half a character, which JSON can spell and UTF-8 cannot
+            kept = "request_unavailable"
+    return _encoder.encode(RecoveryPlan(on_disconnect, not_tried=kept))
 
-    That is: text, or reasoning and then text. Inside a tool call, a refusal or a thought there is
-    no text to give; a response of which nothing was said begins anew.
+
+def text_so_far(snapshot: Snapshot) -> PartialText | NotTried:
+    """The text to continue from: text, or reasoning and then text.
+
+    Inside a tool call, a refusal or a thought there is no text to give. A stream of which nothing
+    was delivered starts over.
     """
     pieces = 0
     for event in snapshot.events:
         if isinstance(event, StreamRepair):
             continue
         if not isinstance(event, TextDelta | ReasoningDelta):
-            return None
+            return "not_text"
         pieces += 1
     if snapshot.reasoning and not snapshot.text:
-        return None
+        return "reasoning_only"
     return PartialText(snapshot.text, snapshot.reasoning, pieces + snapshot.merged)
 
 
-#: Who goes on with a stream, and what it does without readers, by its record and its plan.
-Recover = Callable[[Record, bytes], Awaitable[tuple[Recovery, OnDisconnect]]]
+#: The recovery of another process's stream, by its record and the request that it kept.
+Recover = Callable[[Record, GenerationRequest], Awaitable[Recovery]]
+
+
+class Resumption(msgspec.Struct, frozen=True):
+    """All that continuing the stream of another process takes; `source` has not begun."""
+
+    recovery: Recovery
+    on_disconnect: OnDisconnect
+    source: Source
+    snapshot: Snapshot
 
 
 async def resumption(
     store: Store, record: Record, tail: Tail, recover: Recover
-) -> tuple[Recovery, OnDisconnect, Source, Snapshot] | None:
-    """All that going on with the stream of a dead process takes; None where nobody can."""
-    plan = await store.plan(record.stream)
-    # A request that kills whoever serves it must not go round for ever.
-    if plan is None or tail.last.epoch > 1 + MAX_REPAIRS:
-        return None
-    snapshot = await fold_log(store, record.stream)
-    said = said_of(snapshot)
-    if said is None or len(snapshot.repairs) >= MAX_REPAIRS:
-        return None
+) -> Resumption | str:
+    """How to continue a stream that was taken over, else the stream's `repair`."""
+    # A request that kills the processes that serve it must not go round for ever.
+    if tail.last.epoch > 1 + MAX_REPAIRS:
+        return not_tried("repaired_twice")
+    data = await store.plan(record.stream)
     try:
-        recovery, on_disconnect = await recover(record, plan)
-        return recovery, on_disconnect, recovery.source(said), snapshot
+        plan = None if data is None else _read_plan(data)
+    except UNREADABLE:  # of another version
+        plan = None
+    if plan is None or (plan.request is None and plan.not_tried is None):
+        return not_tried("request_unavailable")
+    if plan.request is None:
+        return not_tried(plan.not_tried or "request_unavailable")
+    snapshot = await fold_log(store, record.stream)
+    if len(snapshot.repairs) >= MAX_REPAIRS:
+        return not_tried("repaired_twice")
+    said = text_so_far(snapshot)
+    if isinstance(said, str):
+        return not_tried(said)
+    try:
+        recovery = await recover(record, plan.request)
+        if isinstance(kept := recovery.kept(), str):
+            return not_tried(kept)
+        source = recovery.source(said)
     except HeadwaterError as error:
-        log.warning("stream %s cannot go on: %s", record.stream, error.code)
-        return None
-
-
-class NullSource:
-    """The source of a stream between one attempt and the next."""
-
-    attempts = 0
-    tries: Sequence[Try] = ()
-    route: str | None = None
-    connected_at: float | None = None
-    usage: Usage | None = None
-
-    def start(self, receiver: Receiver) -> None:
-        """Nothing will come."""
-
-    def cancel(self) -> None:
-        """There is nothing to free."""
+        return failed(error.code)
+    return Resumption(recovery, plan.on_disconnect, source, snapshot)
 
 
 class Repair:
-    """One repair under way: reads what was logged, and makes the source that goes on from there.
+    """One repair under way: reads the log, and makes the source that continues it.
 
-    `done` is called with it, or with None when there is none. What was logged ends at `position`.
+    `done` is called once with the source, or with the `repair` of a stream that has none. The log
+    ends at `position`.
     """
 
     def __init__(
@@ -121,40 +159,40 @@ class Repair:
         store: Store,
         stream: str,
         position: Position,
-        done: Callable[[Source | None], None],
+        done: Callable[[Source | str], None],
     ) -> None:
         self._recovery = recovery
         self._store = store
         self._stream = stream
         self._position = position
-        self._done: Callable[[Source | None], None] | None = done
+        self._done: Callable[[Source | str], None] | None = done
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def cancel(self) -> None:
-        """Nothing is to be repaired any more."""
+        """Call `done` no more."""
         self._done = None
         self._task.cancel()
 
     async def _run(self) -> None:
+        source: Source | str
         try:
             source = await self._source()
-        except HeadwaterError:  # what failed first is what readers are told
-            source = None
+        except HeadwaterError as error:
+            source = failed(error.code)
         except Exception:
             log.exception("stream %s cannot be repaired", self._stream)
-            source = None
+            source = failed("internal")
         done, self._done = self._done, None
         if done is not None:
             done(source)
 
-    async def _source(self) -> Source | None:
+    async def _source(self) -> Source | str:
         while True:
             tail = await self._store.tail(self._stream)
             if tail is None:
-                return None
+                return not_tried("log_unwritable")
             if tail.last >= self._position:
                 break
             await asyncio.sleep(_LOOK_S)
-        snapshot = await fold_log(self._store, self._stream)
-        said = said_of(snapshot)
-        return None if said is None else self._recovery.source(said)
+        said = text_so_far(await fold_log(self._store, self._stream))
+        return not_tried(said) if isinstance(said, str) else self._recovery.source(said)

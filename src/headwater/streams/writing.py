@@ -1,19 +1,18 @@
-"""One log, as its writer process appends to it: what was not stored is never delivered."""
+"""The log of one stream, as its writer process appends to it.
+
+An event that was not stored is never delivered.
+"""
 
 from __future__ import annotations
 
-import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from headwater.errors import HeadwaterError
 from headwater.events import Event, encode
 from headwater.events.position import START, Position
 from headwater.stores.base import Appended, Store
 from headwater.streams.feed import Batch, Feed
-
-log = logging.getLogger("headwater.streams")
 
 # What may wait for a store that does not answer. Beyond it the stream ends: memory is bounded.
 _MAX_PENDING: Final = 1024 * 1024
@@ -21,45 +20,42 @@ _MAX_PENDING: Final = 1024 * 1024
 EMPTY: Final = Position(1, 0)
 
 
-class Writing:
-    """Appends events to the log of one stream, and hands to the feed what the store has taken.
+class LogWriter:
+    """Appends events to one log, and publishes to the feed what the store has taken.
 
-    The log ends at `position`, and may grow by `room` bytes. Subclasses say what ends it.
+    The log ends at `position`, and may grow by `room` bytes. `on_refused` is called once, with the
+    answer of a store that did not take an append: nothing more can be appended then.
     """
 
     __slots__ = (
-        "_feed",
         "_pending",
         "_pending_bytes",
-        "_position",
         "_room",
-        "_store",
-        "_stream",
-        "ended",
+        "feed",
+        "on_refused",
+        "position",
+        "store",
+        "stream",
     )
 
     def __init__(
         self, stream: str, store: Store, feed: Feed, position: Position, room: int
     ) -> None:
-        self._stream = stream
-        self._store = store
-        self._feed = feed
-        self._position = position
+        self.stream = stream
+        self.store = store
+        self.feed = feed
+        self.position = position
+        self.on_refused: Callable[[Appended], None] | None = None
         self._room = room
         # Appended, not yet answered by the store. The store answers in order.
         self._pending: deque[tuple[Batch, int]] = deque()
         self._pending_bytes = 0
-        self.ended = False
 
-    def _fail(self, error: HeadwaterError) -> None:
-        """End the log with this error."""
-        raise NotImplementedError
+    def append(self, events: Sequence[Event], *, closes: bool = False) -> bool:
+        """Append one entry; `closes` ends the log. False: it would be too long, nothing is written.
 
-    def _unstored(self, result: Appended) -> None:
-        """The store has not taken an append, and will take no other."""
-        raise NotImplementedError
-
-    def _append(self, events: Sequence[Event], *, closes: bool) -> None:
+        The end of a log always has room.
+        """
         if len(events) == 1:
             data = encode(events[0])
             payloads = [data]
@@ -68,36 +64,46 @@ class Writing:
             data = b"\n".join(payloads)
         self._room -= len(data)
         if self._room < 0 and not closes:
-            self._fail(HeadwaterError("too_large", "The response is longer than a stream may be."))
-            return
-        prev = self._position
+            return False
+        prev = self.position
         first = last = Position(prev.epoch, prev.seq + 1)
         if len(events) > 1:
             last = Position(prev.epoch, prev.seq + len(events))
-        self._position = last
+        self.position = last
         batch = Batch(first, last, events, payloads, closes)
         before = START if prev == EMPTY else prev
-        result = self._store.append(self._stream, before, last, data, closes, self._appended)
+        result = self.store.append(self.stream, before, last, data, closes, self._appended)
         if result == "ok":
-            self._feed.publish(batch)
+            self._publish(batch) if closes else self.feed.publish(batch)
         else:
             self._wait(batch, len(data))
             if result is not None:
                 self._appended(result)
+        return True
 
     def _wait(self, batch: Batch, size: int) -> None:
         self._pending.append((batch, size))
         self._pending_bytes += size
-        if self._pending_bytes > _MAX_PENDING and not self.ended:
-            self._unstored("failed")
+        if self._pending_bytes > _MAX_PENDING and not batch.terminal:
+            self._refused("failed")
 
     def _appended(self, result: Appended) -> None:
-        """What the store says of the append that has waited longest."""
+        """Take the store's answer to the append that has waited longest."""
         batch, size = self._pending.popleft()
         self._pending_bytes -= size
-        if self._feed.ended:
+        if self.feed.ended:
             return
         if result in ("ok", "duplicate"):
-            self._feed.publish(batch)
+            self._publish(batch)
         else:
-            self._unstored(result)
+            self._refused(result)
+
+    def _publish(self, batch: Batch) -> None:
+        if batch.terminal:
+            self.on_refused = None  # the producer holds this: kept, it would be a reference cycle
+        self.feed.publish(batch)
+
+    def _refused(self, result: Appended) -> None:
+        on_refused, self.on_refused = self.on_refused, None
+        if on_refused is not None:
+            on_refused(result)
