@@ -22,6 +22,7 @@ from headwater.testing import CUT, DONE, STALL, Answer, Request, chat, chunk, re
 from headwater.testing import FaultyUpstream as Upstream
 from tests.helpers.arrivals import Response as Arriving
 from tests.helpers.arrivals import request
+from tests.helpers.polling import eventually
 from tests.helpers.processes import environment, stopped_at_the_end
 from tests.server.serving import Answer as Answered
 from tests.server.serving import Reader, Served, anonymous, ask, data_of, frames, serving
@@ -101,8 +102,7 @@ class World:
     def closes(self, generator: str) -> float:
         """Wait until one more of these generators was closed; how long that took."""
         began = time.monotonic()
-        while generator not in self.closed():
-            assert time.monotonic() - began < BOUND_S, f"{generator} runs on"
+        eventually(lambda: generator in self.closed(), f"{generator} is closed")
         return time.monotonic() - began
 
 

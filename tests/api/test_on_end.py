@@ -18,6 +18,7 @@ from headwater.events import ReasoningDelta, TextDelta
 from headwater.events.snapshot import Snapshot
 from headwater.requests.library import asked_for
 from headwater.streams.ending import EndCallback
+from tests.helpers.polling import eventually_async
 
 BOUND_S = 10.0
 
@@ -136,7 +137,7 @@ def test_what_was_told_of_is_waited_for_at_shutdown() -> None:
         saved: list[str] = []
 
         async def save(end: Snapshot) -> None:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
             saved.append(end.text)
 
         hw = Headwater(on_end=save)
@@ -188,9 +189,9 @@ def test_kill_9_and_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         heard, other = Heard(), Heard()
         hws = [Headwater(store=url, on_end=each.later) for each in (heard, other)]
         async with hws[0], hws[1], asyncio.timeout(BOUND_S):
-            while not heard.ends and not other.ends:
-                await asyncio.sleep(0.05)
-            await asyncio.sleep(1.5)
+            await eventually_async(lambda: heard.ends or other.ends)
+            for each in hws:  # one round more: a second end would be found in it
+                await each.runtime().hub._leases.round()
         [end] = heard.ends + other.ends
         assert (end.stream, end.text, end.principal) == (stream, "It is ", "me")
         assert (end.error and end.error.code, end.metadata) == ("interrupted", {"chat": "7"})

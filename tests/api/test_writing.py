@@ -156,7 +156,7 @@ def test_ctrl_c_in_the_sync_twin_is_what_it_is_and_frees_the_upstream() -> None:
         )
         with stopped_at_the_end(process):
             line_matching(process, "TextDelta", BOUND_S)
-            time.sleep(0.3)  # it waits for the next by then
+            time.sleep(0.1)  # it waits for the next by then
             process.send_signal(signal.SIGINT)
             line_matching(process, "^broken off$", BOUND_S)
             upstream.wait(lambda: upstream.posts[0].hung_up_at is not None, BOUND_S)

@@ -16,8 +16,8 @@ import pytest
 from headwater.testing import DONE, STALL, Answer, FaultyUpstream, Gate, chat, chunk
 from tests.conftest import Figures
 from tests.faults.watching import BOUND_S, cpu_s, descriptors, post_bytes
+from tests.helpers.polling import eventually
 from tests.helpers.processes import HEADWATER, environment
-from tests.helpers.servers import wait_for
 from tests.server.serving import ask, ids
 from tests.server.wires import outcome, text_of
 from tests.server.world import World, world
@@ -53,7 +53,7 @@ def test_fault_43_sigterm_with_a_thousand_open_streams(tmp_path: Path, figures: 
 
 def takes_no_more(kept: socket.socket, w: World) -> bool:
     """Neither a connection that was open nor a new one is served any more."""
-    wait_for(lambda: not connects(w.port), BOUND_S, "nobody listens")
+    eventually(lambda: not connects(w.port), "nobody listens", within_s=BOUND_S)
     with kept:
         return not ready(kept)
 
@@ -145,7 +145,7 @@ def test_fault_50_out_of_descriptors(tmp_path: Path) -> None:
             stack.enter_context(socket.create_connection(("127.0.0.1", w.port), BOUND_S))
             for _ in range(100)
         ]
-        wait_for(lambda: descriptors(pid) >= 62, BOUND_S, "every descriptor is taken")
+        eventually(lambda: descriptors(pid) >= 62, "every descriptor is taken", within_s=BOUND_S)
         w.served.line(r"\d+ of 64 file descriptors are taken.*LimitNOFILE=")
         used, began = cpu_s(pid), time.monotonic()
         gate.set()

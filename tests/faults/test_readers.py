@@ -24,7 +24,7 @@ from tests.faults.watching import (
     post_bytes,
     resident,
 )
-from tests.helpers.servers import wait_for
+from tests.helpers.polling import eventually
 from tests.server.serving import ask, ids, raw
 from tests.server.wires import PATHS, outcome, text_of
 from tests.server.world import WIRES, World, world
@@ -102,8 +102,12 @@ def test_fault_26_who_takes_nothing_is_cut_and_can_resume(tmp_path: Path) -> Non
             gate.set()
             whole = first.rest()
             port = stuck.getsockname()[1]
-            wait_for(lambda: not is_open(w.port, port), 20, "the kernel frees the connection")
-            wait_for(lambda: descriptors(pid) <= held, BOUND_S, "the server lets go of it")
+            eventually(
+                lambda: not is_open(w.port, port), "the kernel frees the connection", within_s=20
+            )
+            eventually(
+                lambda: descriptors(pid) <= held, "the server lets go of it", within_s=BOUND_S
+            )
             kept = read_what_came(stuck)
         got = kept[: kept.rindex(b"\n\n") + 2]
         position = ids(got)[-1]

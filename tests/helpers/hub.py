@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from headwater.events import Event, Usage
@@ -14,6 +13,7 @@ from headwater.stores.memory import MemoryStore
 from headwater.streams import Hub, LocalStream
 from headwater.streams.generation import Generation, StreamOptions
 from headwater.wires.base import OnDisconnect, Wire
+from tests.helpers.polling import eventually_async
 
 
 class ScriptedSource:
@@ -98,16 +98,9 @@ async def read_all(hub: Hub, stream: str, wire: Wire, after: Position = START) -
     """The whole response from behind `after`, of a stream that has ended."""
     sink = BucketSink()
     hub.read(stream, wire, sink, after=after)
-    await settle(lambda: sink.closed or sink.aborted)
+    await eventually_async(lambda: sink.closed or sink.aborted)
     assert sink.closed
     return sink.data
-
-
-async def settle(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until `condition` holds."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 def positions(data: bytes) -> Sequence[Position]:

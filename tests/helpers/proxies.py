@@ -7,12 +7,12 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.helpers import nginx
 from tests.helpers.nginx import free_port
+from tests.helpers.polling import eventually
 from tests.helpers.processes import environment, stopped_at_the_end
 from tests.helpers.users import as_user
 
@@ -102,9 +102,11 @@ def _program(name: str) -> str:
 
 def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
     """Whether it takes connections; False when it has ended, its port taken or its file wrong."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end and process.poll() is None:
+
+    def connects() -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return process.poll() is None
-        time.sleep(0.02)
-    return False
+            return True
+        return process.poll() is not None
+
+    eventually(connects, "the proxy listens", within_s=30)
+    return process.poll() is None

@@ -9,11 +9,12 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import redis
+
+from tests.helpers.polling import eventually
 
 
 class RedisServer:
@@ -39,13 +40,12 @@ class RedisServer:
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/"
         )
-        end = time.monotonic() + 10
-        while True:
-            with contextlib.suppress(redis.RedisError), self.client() as client:
-                client.ping()
-                return
-            assert time.monotonic() < end, "redis-server does not answer"
-            time.sleep(0.01)
+        eventually(self._answers, "redis-server answers")
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(redis.RedisError), self.client() as client:
+            return bool(client.ping())
+        return False
 
     def client(self) -> Any:
         """A client that waits for each answer."""

@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headwater.testing import STALL, Answer, FaultyUpstream, chat
 from tests.helpers.arrivals import request
+from tests.helpers.polling import eventually
 from tests.helpers.processes import environment, stopped_at_the_end
-from tests.helpers.servers import wait_for
 from tests.server.serving import Reader, Served, ask, ids, serving
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +118,7 @@ def test_metrics_of_one_stream(tmp_path: Path, workers: int) -> None:
             return samples(page) == EXPECTED
 
         with contextlib.suppress(AssertionError):  # a reader's end is counted after it has it
-            wait_for(told, BOUND_S, "every metric is there")
+            eventually(told, "every metric is there")
         assert samples(page) == EXPECTED
         if workers == 1:
             assert "process_resident_memory_bytes" in page
@@ -208,7 +208,7 @@ def test_spans_and_metrics_of_one_stream(tmp_path: Path) -> None:
             told = ask(served.port, "/told").json
             return len(told["spans"]) >= 5
 
-        wait_for(all_there, BOUND_S, "every span is exported")
+        eventually(all_there, "every span is exported")
     assert SECRET not in str(told)
     by_name = {span["name"]: span for span in told["spans"] if span["name"] != "read native"}
     generation = by_name["stream m"]

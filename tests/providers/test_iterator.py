@@ -33,6 +33,7 @@ from headwater.events import (
 from headwater.providers.base import Finish, Outcome
 from headwater.providers.iterator import iterator_source
 from headwater.testing import DONE, Answer, FaultyUpstream, chat, chunk
+from tests.helpers.polling import eventually_async
 from tests.providers.recorded import ANTHROPIC, CHAT, RESPONSES, Recorded, call, delta
 
 
@@ -488,9 +489,7 @@ def test_a_context_manager_is_left_whoever_ends_it() -> None:
             source.start(Collected())
             await asyncio.sleep(0.01)
             source.cancel()
-        async with asyncio.timeout(10):
-            while len(left) < 6:
-                await asyncio.sleep(0.01)
+        await eventually_async(lambda: len(left) == 6)
 
     asyncio.run(scenario())
     assert sorted(left) == ["async"] * 3 + ["sync"] * 3
@@ -536,8 +535,7 @@ def test_an_sdks_stream_that_is_not_read_to_its_end_is_hung_up(
         receiver = Collected()
         source = iterator_source(stream)
         source.start(receiver)
-        while not receiver.all and receiver.outcome is None:
-            await asyncio.sleep(0.01)
+        await eventually_async(lambda: receiver.all or receiver.outcome is not None)
         source.cancel()
         await asyncio.to_thread(upstream.wait, lambda: upstream.posts[0].hung_up_at is not None, 10)
         assert upstream.posts[0].hung_up_at is not None

@@ -22,6 +22,8 @@ import uvloop
 
 from headwater.errors import ConfigurationError, UnavailableError, UpstreamError
 from headwater.providers.local import MODELS, Engine, Spec, available, missing, pull, weights_path
+from tests.helpers.polling import eventually, eventually_async
+from tests.helpers.servers import is_running
 
 NAME = "smollm2-135m"
 CONTENT = b"GGUF" * 50_000
@@ -266,21 +268,6 @@ async def stream(engine: Engine, prompt: str, tokens: int = 24) -> list[tuple[fl
     return pieces
 
 
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def wait_until_gone(pid: int, seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while is_running(pid):
-        assert time.monotonic() < deadline, f"process {pid} still runs"
-        time.sleep(0.02)
-
-
 @pytest.mark.system
 def test_it_streams_token_by_token(model: str) -> None:
     async def scenario(engine: Engine) -> None:
@@ -366,8 +353,7 @@ def test_a_killed_child_is_started_again(model: str) -> None:
         before = engine.pid
         assert before
         os.kill(before, signal.SIGKILL)
-        while engine.pid:
-            await asyncio.sleep(0.01)
+        await eventually_async(lambda: not engine.pid)
         assert await engine.base_url() != url
         assert engine.pid not in (None, before)
         assert await stream(engine, "Hello")
@@ -395,7 +381,7 @@ def test_aclose_leaves_no_process_even_mid_stream(model: str) -> None:
         pid = engine.pid
         assert pid
         busy = asyncio.create_task(stream(engine, "Write a long story.", 1000))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.2)
         began = time.monotonic()
         await engine.aclose()
         assert time.monotonic() - began < 1
@@ -414,9 +400,8 @@ def test_aclose_during_the_start_leaves_no_process(model: str) -> None:
     async def run() -> int:
         engine = Engine(model)
         caller = asyncio.create_task(engine.base_url())
-        while engine.pid is None:
-            await asyncio.sleep(0.001)
-        pid = engine.pid
+        pid = await eventually_async(lambda: engine.pid)
+        assert pid
         await engine.aclose()
         with pytest.raises(UnavailableError, match="shutting down"):
             await caller
@@ -471,4 +456,4 @@ def test_the_child_dies_with_a_killed_parent(while_loading: bool) -> None:
         child = int(parent.stdout.readline())
         assert is_running(child)
         parent.kill()
-    wait_until_gone(child)
+    eventually(lambda: not is_running(child), f"process {child} ends")

@@ -23,7 +23,8 @@ from headwater.testing import DONE, Answer, chunk
 from headwater.wires.agui import RunFold
 from headwater.wires.base import Fold, dump
 from headwater.wires.openai_responses_items import Items
-from tests.helpers.hub import BucketSink, begin, make_hub, settle
+from tests.helpers.hub import BucketSink, begin, make_hub
+from tests.helpers.polling import eventually_async
 from tests.server.serving import ask, frames
 from tests.server.wires import PATHS, body_of, is_end, outcome, text_of
 from tests.server.world import World, world
@@ -330,10 +331,10 @@ def test_a_thousand_readers_that_leave_the_edge_at_once_share_one_copy(
         source.say(ev.TextDelta("."))
         for sink in sinks:
             sink.empty(1 << 30)
-        await settle(lambda: all(b'"."' in sink.data for sink in sinks))
+        await eventually_async(lambda: all(b'"."' in sink.data for sink in sinks))
         before = copies
         source.end()
-        await settle(lambda: all(sink.closed for sink in sinks))
+        await eventually_async(lambda: all(sink.closed for sink in sinks))
         assert copies == before  # at the end they leave for good
         assert len({sink.data for sink in sinks}) == 1
 

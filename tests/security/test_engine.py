@@ -20,7 +20,8 @@ from headwater.generation import GenerationRequest
 from headwater.providers.local import bounds
 from headwater.providers.local.crashes import MOST, WITHIN_S, Crashes
 from tests.helpers.arrivals import request
-from tests.helpers.servers import Server, is_running, wait_for
+from tests.helpers.polling import eventually
+from tests.helpers.servers import Server, is_running
 from tests.server.serving import Answer, Reader, Served, ask, data_of, frames, serving
 from tests.server.wires import outcome, text_of
 
@@ -206,7 +207,7 @@ class Held:
         """A request that the model has when this returns."""
         before = self._unread()
         answer = self._pool.submit(said, self._served, who)
-        wait_for(lambda: self._unread() > before, BOUND_S, "the request is sent")
+        eventually(lambda: self._unread() > before, "the request is sent", within_s=BOUND_S)
         return answer
 
     def kill(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headwater.testing import STALL, Answer, chat, chunk
-from tests.helpers.servers import wait_for
+from tests.helpers.polling import eventually
 from tests.server.serving import ask
 from tests.server.wires import EVERY_WIRE, PATHS, body_of
 from tests.server.world import BOUND_S, World, world
@@ -102,7 +102,7 @@ def test_sighup_renews_rights_without_ending_streams(tmp_path: Path) -> None:
         config = config.replace("admin = true, ", "").replace("concurrent_streams = 1", "concurrent_streams = 2")  # fmt: skip
         (tmp_path / "headwater.toml").write_text(config)
         w.served.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "test-model" not in models(w, ANN), BOUND_S, "the new rights")
+        eventually(lambda: "test-model" not in models(w, ANN), "the new rights", within_s=BOUND_S)
         assert ask(w.port, "/metrics", headers=CAROL).status == 403
         body = body_of("native", "hi", model="test-model")
         assert ask(w.port, PATHS["native"], body, ANN).status == 404

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from headwater.stores.sqlite.file import connect
 from headwater.streams import Hub
 from headwater.streams.generation import Generation, StreamOptions
 from tests.helpers.hub import ScriptedSource
+from tests.helpers.polling import eventually_async
 from tests.helpers.redis import redis_server
 
 pytestmark = pytest.mark.system
@@ -143,9 +143,7 @@ async def soak(place: Place, seconds: float, ttl_s: float) -> dict[str, int]:
         each = 4 if kind == "entries" else 3 if "claim" in kind else 2
         assert "bytes" in kind or count <= each * most, (kind, count)
     await asyncio.sleep(ttl_s)
-    give_up_at = time.monotonic() + 10
-    while any(place.left().values()) and time.monotonic() < give_up_at:
-        await asyncio.sleep(0.1)
+    await eventually_async(lambda: not any(place.left().values()), "nothing is left")
     left = place.left()
     for process in (hub, other):
         assert not process._table.local

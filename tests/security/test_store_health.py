@@ -30,9 +30,9 @@ from headwater.streams.generation import Generation, StreamOptions
 from headwater.testing import Fault, FaultyProxy, FaultyUpstream, chat
 from tests.helpers.arrivals import request
 from tests.helpers.hub import ScriptedSource
+from tests.helpers.polling import eventually, eventually_async
 from tests.helpers.processes import HEADWATER, environment
 from tests.helpers.redis import RedisServer, redis_server
-from tests.helpers.servers import wait_for
 from tests.helpers.users import as_root
 from tests.server.serving import Answer, Reader, ask, serving
 from tests.server.wires import outcome
@@ -52,7 +52,7 @@ def until_ready(port: int, status: int) -> Answer:
         last.append(ask(port, "/readyz"))
         return last[-1].status == status
 
-    wait_for(asked, BOUND_S, f"/readyz is {status}")
+    eventually(asked, f"/readyz is {status}", within_s=BOUND_S)
     return last[-1]
 
 
@@ -378,18 +378,18 @@ def test_a_stream_whose_beginning_was_given_up_is_ended(tmp_path: Path) -> None:
                 StreamOptions(principal="me", on_disconnect="continue"),
             )
         )
-        while not hub._table.local:
-            await asyncio.sleep(0)
+        await eventually_async(lambda: hub._table.local)
         await asyncio.sleep(0)
         begun.cancel()
         await asyncio.gather(begun, return_exceptions=True)
-        async with asyncio.timeout(BOUND_S):
-            while True:
-                await asyncio.sleep(0.1)
-                records = await store.list("me", 9)
-                tails = [await store.tail(record.stream) for record in records]
-                if not hub._table.owed and all(tail and tail.closed for tail in tails):
-                    break
+        await asyncio.sleep(0.1)  # the store may make it after its caller has left
+
+        async def all_ended() -> bool:
+            records = await store.list("me", 9)
+            tails = [await store.tail(record.stream) for record in records]
+            return not hub._table.owed and all(tail and tail.closed for tail in tails)
+
+        await eventually_async(all_ended)
         await hub.aclose()
         await store.aclose()
 

@@ -13,7 +13,7 @@ import pytest
 from headwater.testing import STALL, Answer, chat, chunk
 from tests.faults.watching import post_bytes
 from tests.helpers.arrivals import Response
-from tests.helpers.servers import wait_for
+from tests.helpers.polling import eventually
 from tests.server.serving import Reader, ask
 from tests.server.wires import body_of, outcome
 from tests.server.world import BOUND_S, World, world
@@ -89,7 +89,7 @@ def test_every_worker_and_those_to_come_forget_it(tmp_path: Path) -> None:
         pids = children(w.served.process.pid)
         assert len(pids) == 2
         os.kill(pids[0], signal.SIGKILL)
-        wait_for(lambda: started(w.served.process.pid, pids[0]), BOUND_S, "a new worker")
+        eventually(lambda: started(w.served.process.pid, pids[0]), "a new worker", within_s=BOUND_S)
         assert {status(w, ANN) for _ in range(20)} == {401}
         assert {status(w, BOB) for _ in range(20)} == {200}
         assert w.post("native", w.plan(chat(["hi"])), BOB).rest()
@@ -121,10 +121,10 @@ def test_a_request_whose_body_comes_after_the_revocation_begins_nothing(tmp_path
         request = post_bytes("/v1/streams", body_of("native", prompt), ANN)
         with socket.create_connection(("127.0.0.1", w.port), BOUND_S) as sock:
             sock.sendall(request[:-1])
-            wait_for(lambda: status(w, ANN) == 200, BOUND_S, "the head is read")
+            eventually(lambda: status(w, ANN) == 200, "the head is read", within_s=BOUND_S)
             (tmp_path / "headwater.toml").write_text(CONFIGS["gone"])
             w.served.process.send_signal(signal.SIGHUP)
-            wait_for(lambda: status(w, ANN) == 401, BOUND_S, "the key is revoked")
+            eventually(lambda: status(w, ANN) == 401, "the key is revoked", within_s=BOUND_S)
             sock.sendall(request[-1:])
             assert Response(sock).head.status == 401
         assert not [post for post in w.upstream.posts if prompt.encode() in post.body]

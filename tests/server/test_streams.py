@@ -7,7 +7,6 @@ import itertools
 import json
 import random
 import re
-import select
 import signal
 import socket
 import threading
@@ -29,6 +28,7 @@ from headwater.testing import (
     reply,
 )
 from tests.helpers.arrivals import Response
+from tests.helpers.polling import eventually
 from tests.server.serving import Reader, Served, anonymous, ask, data_of, frames, ids, serving
 from tests.server.wires import (
     EVERY_WIRE,
@@ -1189,15 +1189,16 @@ def sigterm(served: Served) -> float:
 
 
 def refuses(port: int) -> None:
-    """Wait until nobody listens any more."""
-    deadline = time.monotonic() + BOUND_S
-    while time.monotonic() < deadline:
+    """Wait until the port is closed."""
+
+    def closed() -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", port), BOUND_S) as sock:
-                select.select([sock], [], [], 0.01)
+            socket.create_connection(("127.0.0.1", port), BOUND_S).close()
         except OSError:
-            return
-    raise AssertionError("it still listens")
+            return True
+        return False
+
+    eventually(closed, "the port is closed")
 
 
 def test_sigterm_with_nothing_running(tmp_path: Path) -> None:

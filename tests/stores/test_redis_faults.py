@@ -18,6 +18,7 @@ from headwater.events.position import START, Position
 from headwater.stores.base import Appended, Entry, Note, Record, Tail
 from headwater.stores.redis import RedisStore
 from tests.helpers.cutting import cutting
+from tests.helpers.polling import eventually_async
 from tests.helpers.redis import RedisServer, redis_server
 
 pytestmark = pytest.mark.system
@@ -85,12 +86,6 @@ class Writer:
         assert entries == [Entry(Position(1, n), b"%d" % n) for n in range(1, self.seq + 1)]
 
 
-async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 10.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not await condition():
-            await asyncio.sleep(0.02)
-
-
 async def refused(awaitable: Awaitable[Any]) -> float:
     """Wait for the store to say that it cannot be asked; how long it took, in seconds."""
     began = time.monotonic()
@@ -151,7 +146,7 @@ def test_fault_46_redis_stops_for_too_long_and_all_that_wait_are_told(server: Re
                 except StorageError:
                     return False
 
-            await until(works)
+            await eventually_async(works)
             after = await Writer(store, "after").create()
             after.write(3, closes=False)
             await after.check_exactly_once()
@@ -191,7 +186,7 @@ def test_fault_46_redis_dies_and_comes_back_empty(server: RedisServer) -> None:
                 other.send(store.node, "wake", "after")
                 return bool(heard)
 
-            await until(told)
+            await eventually_async(told)
 
     asyncio.run(run())
 
@@ -283,7 +278,7 @@ def test_a_connection_that_died_in_silence_is_given_up(server: RedisServer) -> N
                 other.send(store.node, "wake", "s")
                 return bool(heard)
 
-            await until(told)
+            await eventually_async(told)
 
     asyncio.run(run())
 
@@ -307,7 +302,7 @@ def test_clients_are_killed_by_redis(server: RedisServer) -> None:
                 other.send(store.node, "wake", "s")
                 return bool(heard)
 
-            await until(told)
+            await eventually_async(told)
 
     asyncio.run(run())
 
@@ -487,9 +482,7 @@ def test_nobody_reads_and_what_waits_is_bounded(server: RedisServer) -> None:
                     prev = Position(1, seq) if seq else START
                     store.append("s", prev, Position(1, seq + 1), bytes(1 << 20), False,
                                  answers.append)  # fmt: skip
-                async with asyncio.timeout(5):
-                    while not answers:
-                        await asyncio.sleep(0.01)
+                await eventually_async(lambda: answers)
             assert set(answers) == {"failed"}
 
     asyncio.run(run())

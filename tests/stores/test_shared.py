@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +14,7 @@ import pytest
 from headwater.events.position import START, Position
 from headwater.stores.base import SILENT_S, Entry, Note, Tail, stall_s
 from headwater.stores.sqlite import SqliteStore
+from tests.helpers.polling import eventually_async
 from tests.stores.backends import Make, shared_stores
 from tests.stores.driving import P1, P2, Driver, driven, opened
 
@@ -153,13 +153,6 @@ def test_streams_of_a_process_that_is_gone_are_found_by_one_that_comes_later(mak
 Heard = list[tuple[Note, str, str]]
 
 
-async def _until(condition: Callable[[], bool], again: Callable[[], Awaitable[None]]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await again()
-            await asyncio.sleep(0.02)
-
-
 @shared_stores
 def test_notes_reach_whom_they_are_for(make: Make) -> None:
     async def run() -> None:
@@ -167,15 +160,15 @@ def test_notes_reach_whom_they_are_for(make: Make) -> None:
         one = await opened(make, lambda *note: heard[0].append(note))
         other = await opened(make, lambda *note: heard[1].append(note))
 
-        async def nothing() -> None:
-            pass
+        async def sent(note: Note) -> None:
+            one.send(other.node, note, "s")
+            await eventually_async(lambda: (note, "s", one.node) in heard[1])
 
         for note in get_args(Note):
-            one.send(other.node, note, "s")
-            await _until(lambda note=note: (note, "s", one.node) in heard[1], nothing)  # type: ignore[misc]
+            await sent(note)
         assert heard[0] == []
         other.send(one.node, "wake", "another")
-        await _until(lambda: heard[0] == [("wake", "another", other.node)], nothing)
+        await eventually_async(lambda: heard[0] == [("wake", "another", other.node)])
         assert [note for note, _, _ in heard[1]] == list(get_args(Note))
         one.send("nobody", "stop", "s")
         one.send("", "stop", "s")
@@ -195,7 +188,7 @@ def test_a_wake_may_be_lost_and_the_log_is_not(make: Make) -> None:
         other = await opened(make, lambda *note: heard.append(note))
         for _ in range(5000):  # more than anything between them holds
             one.send(other.node, "wake", "s")
-        await _until(lambda: bool(heard), lambda: asyncio.sleep(0))
+        await eventually_async(lambda: heard)
         assert set(heard) == {("wake", "s", one.node)}
         await one.aclose()
         await other.aclose()
@@ -221,7 +214,7 @@ def test_the_last_process_leaves_no_folder_of_sockets(tmp_path: Path, length: in
         assert folder.stat().st_mode & 0o777 == 0o700
         assert len(list(folder.iterdir())) == 4
         stores[0].send(stores[1].node, "stop", "s")
-        await _until(lambda: bool(heard), lambda: asyncio.sleep(0))
+        await eventually_async(lambda: heard)
         assert heard == [("stop", "s", stores[0].node)]
         await stores[0].aclose()
         assert len(list(folder.iterdir())) == 2

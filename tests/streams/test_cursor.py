@@ -36,8 +36,8 @@ from tests.helpers.hub import (
     make_hub,
     positions,
     read_all,
-    settle,
 )
+from tests.helpers.polling import eventually_async
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
 calls = st.sampled_from(["call_a", "call_b"])
@@ -156,10 +156,10 @@ def test_a_reader_that_never_reads_holds_nothing_and_nobody(wire: Any) -> None:
         for number in range(1000):
             source.say(TextDelta(f"{number} "))
         source.end()
-        await settle(lambda: reader.closed)
+        await eventually_async(lambda: reader.closed)
         assert stuck.room == 0
         stuck.empty(1 << 30)
-        await settle(lambda: stuck.closed)
+        await eventually_async(lambda: stuck.closed)
         assert stuck.data == reader.data
 
     asyncio.run(run())

@@ -34,7 +34,8 @@ from headwater.streams import Hub, LocalStream
 from headwater.streams.generation import Generation, StreamOptions
 from headwater.streams.recovery import MAX_REPAIRS
 from tests.helpers.clock import run
-from tests.helpers.hub import BucketSink, ScriptedSource, make_hub, read_all, settle
+from tests.helpers.hub import BucketSink, ScriptedSource, make_hub, read_all
+from tests.helpers.polling import eventually_async
 
 LIMITS = TimeoutSettings(first_token_s=10, idle_s=20, comments_s=50, total_s=95)
 CUT = UpstreamError("truncated", "a broke off.")
@@ -78,11 +79,13 @@ class Routed:
         return [Candidate("b", make)]
 
     async def asked_again(self, times: int = 1) -> ScriptedSource:
-        await settle(lambda: len(self.sources) == times and self.sources[-1].receiver is not None)
+        await eventually_async(
+            lambda: len(self.sources) == times and self.sources[-1].receiver is not None
+        )
         return self.sources[-1]
 
     async def ended(self) -> list[Event]:
-        await settle(lambda: self.stream.feed.ended)
+        await eventually_async(lambda: self.stream.feed.ended)
         return [event async for event in self.stream.events()]
 
 
@@ -109,7 +112,7 @@ def test_it_goes_on_behind_one_seam_and_both_parts_are_counted() -> None:
         assert isinstance(end, StreamEnd)
         assert end.usage == Usage(8, 3, cached_tokens=4)
         assert (end.timing.attempts, end.timing.route) == (2, "b")
-        await settle(lambda: sink.closed)
+        await eventually_async(lambda: sink.closed)
         assert sink.data == await read_all(routed.hub, routed.stream.id, WIRES["plain"])
 
     run(scenario())

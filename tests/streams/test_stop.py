@@ -15,7 +15,8 @@ from headwater.settings import Settings, StoreSettings
 from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, Opened
 from headwater.wires.native import WIRE as NATIVE
-from tests.helpers.hub import begin, settle
+from tests.helpers.hub import begin
+from tests.helpers.polling import eventually_async
 
 LEASE_S = 0.5
 SETTINGS = structs.replace(Settings(), store=StoreSettings(lease_s=LEASE_S))
@@ -46,7 +47,7 @@ def test_one_that_another_process_has_is_not_stopped_by_leaving_it(tmp_path: Pat
         other = Other(tmp_path / "s.db")
         stream, source = await begin(hub)
         source.say(TextDelta("Hi"))
-        await settle(lambda: stream.feed.position.seq == 2)
+        await eventually_async(lambda: stream.feed.position.seq == 2)
         await other.take(hub, stream.id)
         with pytest.raises(UnavailableError) as refused:
             await hub.stop(stream.id, "me")
@@ -71,7 +72,7 @@ def test_a_whole_answer_is_read_to_its_end_there(tmp_path: Path) -> None:
         whole = asyncio.ensure_future(Opened(hub, stream.record, stream).whole(NATIVE))
         await other.take(hub, stream.id)
         source.say(TextDelta("Hi"))  # refused: it leaves the stream
-        await settle(lambda: stream.feed.ended)
+        await eventually_async(lambda: stream.feed.ended)
         await other.end(stream.id)
         with pytest.raises(HeadwaterError) as error:
             async with asyncio.timeout(10):

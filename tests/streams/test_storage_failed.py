@@ -15,7 +15,8 @@ from headwater.stores.base import Appended, Entry
 from headwater.stores.memory import MemoryStore
 from headwater.streams import Hub
 from headwater.wires.base import Wire
-from tests.helpers.hub import BucketSink, begin, settle
+from tests.helpers.hub import BucketSink, begin
+from tests.helpers.polling import eventually_async
 
 
 class FullDisk(MemoryStore):
@@ -75,7 +76,7 @@ def test_a_reader_who_was_behind_is_cut_and_does_not_spin() -> None:
         store.full = True
         source.say(TextDelta("b"))
         sink.empty(1 << 30)
-        await settle(lambda: sink.aborted or sink.closed)
+        await eventually_async(lambda: sink.aborted or sink.closed)
         assert sink.aborted  # what it has is not the whole: it must not take it for that
         reads = store.reads
         for _ in range(100):

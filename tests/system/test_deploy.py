@@ -15,8 +15,8 @@ import redis
 from headwater.cli.proxy_config import configuration
 from headwater.cli.proxy_config.site import site
 from tests.helpers.nginx import free_port
+from tests.helpers.polling import eventually
 from tests.helpers.processes import HEADWATER, environment, stopped_at_the_end
-from tests.helpers.servers import wait_for
 from tests.server.serving import ask, serving
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -103,7 +103,7 @@ def test_the_redis_of_compose_wants_its_password(tmp_path: Path) -> None:
     environ = environment(REDISCLI_AUTH=password)
     process = subprocess.Popen(["sh", "-c", script], cwd=tmp_path, env=environ, stdout=subprocess.DEVNULL)  # fmt: skip
     with stopped_at_the_end(process):
-        wait_for(lambda: refused(port), 10, "a Redis that asks for a password")
+        eventually(lambda: refused(port), "a Redis that asks for a password")
         url = f"redis://:{password}@127.0.0.1:{port}/0"
         assert password not in Path(f"/proc/{process.pid}/cmdline").read_text()
         with redis.Redis.from_url(url) as client:

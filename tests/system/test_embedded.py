@@ -15,8 +15,9 @@ import pytest
 from headwater.sse import Decoder
 from tests.conftest import Figures
 from tests.helpers.arrivals import Response, events, request, status
+from tests.helpers.polling import eventually
 from tests.helpers.processes import HEADWATER, environment
-from tests.helpers.servers import Server, is_running, serve, wait_for
+from tests.helpers.servers import Server, is_running, serve
 
 # An answer may fill the model's 2,048 tokens, which takes most of a minute on one core.
 pytestmark = [
@@ -138,7 +139,7 @@ def test_ask_leaves_no_process(tmp_path: Path) -> None:
         errors = process.stderr.read().decode()
     assert process.returncode not in (0, None)
     assert "Traceback" not in errors, errors
-    wait_for(lambda: not is_running(child), 5, f"process {child} ends")
+    eventually(lambda: not is_running(child), f"process {child} ends", within_s=5)
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -150,7 +151,7 @@ def test_the_child_is_gone_when_the_server_is(
     assert is_running(child)
     began = time.monotonic()
     server.stop(sign)
-    wait_for(lambda: not is_running(child), 5, f"process {child} ends")
+    eventually(lambda: not is_running(child), f"process {child} ends", within_s=5)
     figures(f"{sign.name} to model gone", f"{time.monotonic() - began:.3f} s")
 
 
@@ -204,7 +205,7 @@ def test_a_model_killed_while_idle_costs_nobody_anything(server: Server) -> None
     child = the_child(server)
     os.kill(child, signal.SIGKILL)
     # For about 30 ms its threads are dying and its port still takes connections.
-    wait_for(lambda: not Path(f"/proc/{child}").exists(), 5, f"process {child} ends")
+    eventually(lambda: not Path(f"/proc/{child}").exists(), f"process {child} ends", within_s=5)
     _, seen = curl(server.port, json.dumps({"prompt": PROMPT, "max_tokens": 8}))
     assert seen[-1][1] == b"[DONE]"
     assert all(b'"token"' in data for _, data in seen[:-1]), seen

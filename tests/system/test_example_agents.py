@@ -11,7 +11,7 @@ import pytest
 from headwater.testing import DONE, MODELS, STALL, Answer, FaultyUpstream, Request, chat, chunk
 from tests.helpers.arrivals import assert_one_by_one, events, request
 from tests.helpers.examples import example
-from tests.helpers.servers import wait_for
+from tests.helpers.polling import eventually
 from tests.server.serving import Reader, ask, data_of, frames, ids
 
 pytestmark = pytest.mark.system
@@ -113,7 +113,7 @@ def test_a_stop_cancels_the_agent(served: Served, held: str) -> None:
     asked = served.upstream.posts[-1]
     stopped = ask(served.port, f"/ai/v1/streams/{reader.stream}", method="DELETE")
     assert stopped.status == 204
-    wait_for(lambda: asked.freed_at is not None, 10, "the upstream's freeing")
+    eventually(lambda: asked.freed_at is not None, "the upstream's freeing")
     end = json.loads(data_of(frames(reader.rest())[-1]))
     assert (end["type"], end["reason"]) == ("stream-end", "cancelled")
     assert served.upstream.posts[-1] is asked

@@ -22,7 +22,8 @@ from headwater.testing import (
     event,
 )
 from tests.helpers.examples import example
-from tests.helpers.servers import Server, wait_for
+from tests.helpers.polling import eventually
+from tests.helpers.servers import Server
 
 pytestmark = pytest.mark.system
 
@@ -169,7 +170,7 @@ def test_stop_frees_the_upstream(page: Page, upstream: FaultyUpstream, reloaded:
     asked = upstream.posts[-1]
     stop(page).click()
     is_over(page)
-    wait_for(lambda: asked.freed_at is not None, 10, "the upstream's freeing")
+    eventually(lambda: asked.freed_at is not None, "the upstream's freeing")
     shows(page, TOKENS[0])
 
 
@@ -184,7 +185,7 @@ def test_what_has_not_begun_is_found_again_and_stopped(
     stop(page).click(timeout=BOUND_MS)
     is_over(page)
     asked = upstream.posts[-1]
-    wait_for(lambda: asked.freed_at is not None, 10, "the upstream's freeing")
+    eventually(lambda: asked.freed_at is not None, "the upstream's freeing")
     assert len(upstream.posts) == before + 1
 
 

@@ -16,7 +16,8 @@ from headwater.testing import CUT, DONE, MODELS, STALL, Answer, FaultyUpstream, 
 from headwater.testing.answers import Step
 from tests.helpers.arrivals import request
 from tests.helpers.examples import example
-from tests.helpers.servers import Server, wait_for
+from tests.helpers.polling import eventually
+from tests.helpers.servers import Server
 from tests.server.serving import Reader, ask
 
 pytestmark = pytest.mark.system
@@ -43,7 +44,7 @@ class Saving(NamedTuple):
 
     def saved(self, chat: str) -> Row:
         """The chat's one answer, once it is there."""
-        wait_for(lambda: bool(answers(self.data, chat)), BOUND_S, "the answer's row")
+        eventually(lambda: bool(answers(self.data, chat)), "the answer's row", within_s=BOUND_S)
         [row] = answers(self.data, chat)
         return row
 
@@ -148,7 +149,7 @@ def test_a_server_that_is_told_to_stop_waits_for_what_runs(tmp_path: Path) -> No
         reader = app.begin("late", "gated")
         reader.leave()
         os.killpg(app.server.process.pid, signal.SIGTERM)
-        wait_for(lambda: refuses(app.server.port), BOUND_S, "the port's closing")
+        eventually(lambda: refuses(app.server.port), "the port's closing", within_s=BOUND_S)
         app.gate.set()
         assert app.saved("late") == ("ab", "done", None, reader.stream)
 

@@ -27,8 +27,8 @@ from headwater.testing import (
 )
 from tests.helpers.arrivals import assert_one_by_one
 from tests.helpers.examples import started
+from tests.helpers.polling import eventually
 from tests.helpers.processes import headwater_serve
-from tests.helpers.servers import wait_for
 
 pytestmark = pytest.mark.system
 
@@ -130,7 +130,7 @@ def test_ctrl_c_stops_the_answer_and_the_next_question_knows_it(
         asked = upstream.posts[-1]
         one.type("\x03")
         one.until("> ")
-        wait_for(lambda: asked.freed_at is not None, BOUND_S, "the upstream's freeing")
+        eventually(lambda: asked.freed_at is not None, "the upstream's freeing", within_s=BOUND_S)
         one.type("tokens\n")
         one.until(TOKENS[-1])
         one.until("> ")

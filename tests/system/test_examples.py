@@ -17,7 +17,7 @@ from headwater.testing import MODELS, STALL, Answer, FaultyUpstream, Request, ch
 from tests.helpers.arrivals import assert_one_by_one, request
 from tests.helpers.examples import example
 from tests.helpers.nginx import free_port
-from tests.helpers.servers import wait_for
+from tests.helpers.polling import eventually
 from tests.server.serving import Reader, ask, data_of, frames, ids
 
 pytestmark = pytest.mark.system
@@ -100,7 +100,7 @@ def test_a_stop_frees_the_upstream(served: Served) -> None:
     asked = served.upstream.posts[-1]
     stopped = ask(served.port, f"{served.streams}/{reader.stream}", method="DELETE")
     assert stopped.status == 204
-    wait_for(lambda: asked.freed_at is not None, 10, "the upstream's freeing")
+    eventually(lambda: asked.freed_at is not None, "the upstream's freeing")
     assert data_of(frames(reader.rest())[-1]) == b"[DONE]"
 
 

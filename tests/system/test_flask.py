@@ -18,6 +18,7 @@ from headwater.testing import MODELS, STALL, Answer, Request, chat, chunk, reply
 from headwater.testing import FaultyUpstream as Upstream
 from tests.conftest import Figures
 from tests.helpers.arrivals import Response, assert_one_by_one, request
+from tests.helpers.polling import eventually
 from tests.helpers.processes import headwater_serve
 from tests.helpers.servers import Server, flask_run, gunicorn, waitress
 from tests.server.serving import ask as whole_of
@@ -276,9 +277,7 @@ def test_a_generator_is_closed_when_its_reader_leaves(
     left = time.monotonic()
     parts.close()  # type: ignore[attr-defined]
     response.close()
-    while not file.exists():
-        assert time.monotonic() - left < 5, "the generator goes on"
-        time.sleep(0.01)
+    eventually(file.exists, "the generator is closed")
     figures(
         f"{name}: reader gone to generator closed, which yields every 0.1 s",
         f"{time.monotonic() - left:.3f} s",

@@ -19,8 +19,8 @@ import pytest
 from headwater.testing import STALL, Answer, FaultyUpstream, chat, chunk
 from tests.conftest import Figures
 from tests.helpers.arrivals import request
+from tests.helpers.polling import eventually
 from tests.helpers.redis import empty_redis
-from tests.helpers.servers import wait_for
 from tests.server.serving import Reader, Served, ask, frames, ids, serving
 from tests.server.wires import outcome, text_of
 
@@ -221,7 +221,7 @@ def test_workers_share_one_store(store: str, tmp_path: Path) -> None:
         FaultyUpstream(SLOW) as upstream,
         node(store, upstream, tmp_path / "a", "--workers", "2") as served,
     ):
-        wait_for(lambda: ask(served.port, "/readyz").status == 200, BOUND_S, "ready")
+        eventually(lambda: ask(served.port, "/readyz").status == 200, "ready", within_s=BOUND_S)
         readers = [begin(served) for _ in range(8)]
         for reader in readers:
             reader.until(b"text-delta", 2)
@@ -246,13 +246,19 @@ def test_a_dead_worker_is_replaced_and_none_outlives_its_supervisor(
         before = workers(served.process.pid)
         assert len(before) == 2
         os.kill(before[0], signal.SIGKILL)
-        wait_for(
-            lambda: len(set(workers(served.process.pid)) - {before[0]}) == 2, BOUND_S, "replaced"
+        eventually(
+            lambda: len(set(workers(served.process.pid)) - {before[0]}) == 2,
+            "replaced",
+            within_s=BOUND_S,
         )
-        wait_for(lambda: text_of("native", begin(served).rest()) == TEXT, BOUND_S, "served")
+        eventually(
+            lambda: text_of("native", begin(served).rest()) == TEXT, "served", within_s=BOUND_S
+        )
         now = workers(served.process.pid)
         served.process.kill()
-        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in now), BOUND_S, "gone")
+        eventually(
+            lambda: not any(Path(f"/proc/{pid}").exists() for pid in now), "gone", within_s=BOUND_S
+        )
 
 
 def killed_at_random(store: str, folder: Path, seed: int, times: int) -> Iterator[None]:

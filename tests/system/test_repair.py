@@ -20,8 +20,9 @@ import pytest
 from headwater.testing import CUT, STALL, Answer, FaultyUpstream, Request, chat, chunk, reply
 from tests.conftest import Figures
 from tests.helpers.arrivals import request
+from tests.helpers.polling import eventually
 from tests.helpers.redis import empty_redis
-from tests.helpers.servers import Server, is_running, wait_for
+from tests.helpers.servers import Server, is_running
 from tests.server.serving import Reader, Served, ask, data_of, frames, ids, serving
 from tests.server.wires import outcome, text_of
 
@@ -372,4 +373,6 @@ def test_the_embedded_model_of_another_process_goes_on(tmp_path: Path, figures: 
         assert len(seams(body)) == 1
         assert outcome("native", body) in ("stop", "length")
         assert text_of("openai", other.rest()) == text_of("native", body)
-        wait_for(lambda: not any(map(is_running, children)), BOUND_S, "its model is gone")
+        eventually(
+            lambda: not any(map(is_running, children)), "its model is gone", within_s=BOUND_S
+        )

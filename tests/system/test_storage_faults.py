@@ -11,8 +11,8 @@ from pathlib import Path
 from headwater.events import StreamError, decode
 from headwater.testing import FaultyUpstream, chat
 from tests.helpers.arrivals import request
+from tests.helpers.polling import eventually
 from tests.helpers.redis import redis_server
-from tests.helpers.servers import wait_for
 from tests.server.serving import Reader, ask, data_of, frames, serving
 from tests.server.wires import outcome
 
@@ -56,7 +56,7 @@ def test_fault_44_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
             answer = ask(served.port, path, headers={"Accept": "application/json"})
             return answer.status == 200 and answer.json["status"] == "failed"
 
-        wait_for(ended, BOUND_S, "the end is in the log once there is room")
+        eventually(ended, "the end is in the log once there is room", within_s=BOUND_S)
         logged = frames(ask(served.port, path).body)
         # Nothing was delivered that was not stored.
         assert logged[: len(seen)] == seen
@@ -131,6 +131,6 @@ def test_fault_46_redis_falls_silent(tmp_path: Path) -> None:
             answer = ask(served.port, path, headers={"Accept": "application/json"})
             return answer.status == 200 and answer.json["status"] == "failed"
 
-        wait_for(ended, BOUND_S, "the end is in the log once Redis is back")
+        eventually(ended, "the end is in the log once Redis is back", within_s=BOUND_S)
         assert frames(ask(served.port, path).body)[: len(seen)] == seen
         assert ask(served.port, "/v1/streams", BODY).status == 200

@@ -13,6 +13,7 @@ from headwater.errors import HeadwaterError, UpstreamError
 from headwater.testing import STALL, Answer
 from headwater.testing import FaultyUpstream as Upstream
 from headwater.upstream import Request, fetch
+from tests.helpers.polling import eventually_async
 from tests.upstream.driving import (
     BOUND_S,
     Collector,
@@ -282,9 +283,7 @@ def test_released_and_soon_over_is_kept_and_released_and_endless_is_closed(loop:
             exchange.release()
             go_on.set()
             # The end is on its way on that connection; when it has come, it is used again.
-            async with asyncio.timeout(BOUND_S):
-                while exchange.connection is not None:
-                    await asyncio.sleep(0)
+            await eventually_async(lambda: exchange.connection is None)
             exchange, again = ask(pool, server.url)
             await again.until(lambda: again.pieces)
             assert exchange.reused
