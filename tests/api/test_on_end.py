@@ -191,7 +191,7 @@ def test_kill_9_and_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         async with hws[0], hws[1], asyncio.timeout(BOUND_S):
             await eventually_async(lambda: heard.ends or other.ends)
             for each in hws:  # one round more: a second end would be found in it
-                await each.runtime().hub._leases.round()
+                await each.runtime().hub._membership._leases.round()
         [end] = heard.ends + other.ends
         assert (end.stream, end.text, end.principal) == (stream, "It is ", "me")
         assert (end.error and end.error.code, end.metadata) == ("interrupted", {"chat": "7"})
