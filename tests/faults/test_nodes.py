@@ -49,6 +49,7 @@ def test_fault_43_sigterm_with_a_thousand_open_streams(tmp_path: Path, figures: 
         assert all(text_of("native", r.body) == "ab" for n, r in enumerate(readers) if n % 10)
         assert DRAIN_S - 0.1 < told < DRAIN_S + BOUND_S
         assert b'"retryable":true' in readers[0].body
+        assert b'"ended_by":"shutdown","repair":"not_tried: unshared_store"' in readers[0].body
 
 
 def takes_no_more(kept: socket.socket, w: World) -> bool:

@@ -285,7 +285,7 @@ def test_the_state_as_json(w: World) -> None:
     reader.rest()
     members = [
         "stream", "status", "model", "route", "text", "reasoning", "tool_calls",
-        "usage", "timing", "error", "repairs", "metadata", "position",
+        "usage", "timing", "error", "ended_by", "repairs", "repair", "metadata", "position",
     ]  # fmt: skip
     assert list(running) == members
     assert running["status"] == "running"

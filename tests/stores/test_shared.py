@@ -111,6 +111,7 @@ def test_who_stalls_keeps_its_streams_for_a_time(make: Make) -> None:
                 assert list(driver.run(other.stalled())) == [one.node]
             elif time.monotonic() - began < SILENT_S - 0.5:
                 assert list(driver.run(other.stalled())) == []
+            assert driver.run(other.alive(one.node))
             driver.run(asyncio.sleep(0.3 * lease_s))
         driver.run(asyncio.sleep(0.7))
         assert _orphans(driver, 1) == [("begun", one.node), ("open", one.node)]

@@ -171,6 +171,17 @@ def test_a_position_is_valid_on_every_process_and_in_every_wire(store: str, tmp_
                     assert answer.body == rest
 
 
+def explained(served: Served, stream: str, ended_by: str) -> None:
+    """The state, the log and the metrics of the process that swept up say why it ended."""
+    path, headers = f"/v1/streams/{stream}", {"Accept": "application/json"}
+    state = ask(served.port, path, headers=headers).json
+    repair = "not_tried: no_continuing_provider"
+    assert (state["ended_by"], state["repair"]) == (ended_by, repair)
+    served.line(rf"warning .*stream {stream}: interrupted, ended by {ended_by} of process \S+,")
+    metric = f'headwater_streams_ended_total{{ended_by="{ended_by}",outcome="interrupted"}} 1.0'
+    assert metric in ask(served.port, "/metrics").body.decode()
+
+
 @pytest.mark.parametrize("kind", ["kill", "stop"])
 def test_fault_42_a_dead_process_is_swept_up_after(
     store: str, tmp_path: Path, kind: str, figures: Figures
@@ -188,6 +199,8 @@ def test_fault_42_a_dead_process_is_swept_up_after(
             f"{store.partition(':')[0]}: {kind} -9 to interrupted, lease {LEASE_S:g} s",
             f"{took:.1f} s",
         )
+        lost = "process_lost" if kind == "kill" else "process_stalled"
+        explained(b, reader.stream, lost)
         if kind == "stop":  # a zombie: what it brings now is refused, and its reader is cut
             a.process.send_signal(signal.SIGCONT)
             with contextlib.suppress(ConnectionError):
@@ -213,6 +226,7 @@ def test_fault_43_a_stopped_process_lets_go(store: str, tmp_path: Path) -> None:
         position = ids(reader.body)[-1]
         rest = follow(b, reader.stream, after=position).rest()
         assert outcome("native", rest) == "interrupted"
+        explained(b, reader.stream, "shutdown")
         assert a.wait(BOUND_S) == 0
 
 

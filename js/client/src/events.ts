@@ -135,6 +135,8 @@ export interface StreamEnd {
   reason: FinishReason | null;
   usage: Usage | null;
   timing: Timing | null;
+  /** What ended it, where that was not the provider: `caller`, `unread`, `revoked` … */
+  ended_by?: string;
 }
 
 /** The terminal event of a response that failed. On the plain wire `code` is `unknown`. */
@@ -145,6 +147,10 @@ export interface StreamError {
   retryable: boolean;
   usage: Usage | null;
   timing: Timing | null;
+  /** What ended it, where that was not the provider: `deadline`, `shutdown`, `process_lost` … */
+  ended_by?: string;
+  /** Why a text that was cut off was not continued: `not_tried: REASON` or `failed: CODE`. */
+  repair?: string;
 }
 
 export type TerminalEvent = StreamEnd | StreamError;

@@ -52,6 +52,9 @@ class Snapshot:
         self.usage: ev.Usage | None = None
         self.timing: ev.Timing | None = None
         self.error: Failure | None = None
+        #: What ended the stream (`EndedBy`); None while it runs, and where an old log does not say.
+        self.ended_by: str | None = None
+        self._repair: str | None = None
         #: The seams: why, and from whom the text behind each of them is.
         self.repairs: list[dict[str, str]] = []
         #: Of the log, in bytes.
@@ -71,6 +74,14 @@ class Snapshot:
         """
         self._end_run()
         return self._events
+
+    @property
+    def repair(self) -> str | None:
+        """What became of a text that was cut off; None where none was.
+
+        `made`, `not_tried: REASON` (`NotTried`) or `failed: CODE`.
+        """
+        return self._repair or ("made" if self.repairs else None)
 
     @property
     def text(self) -> str:
@@ -125,7 +136,9 @@ class Snapshot:
             "usage": self.usage,
             "timing": self.timing,
             "error": self.error,
+            "ended_by": self.ended_by,
             "repairs": self.repairs,
+            "repair": self.repair,
             "metadata": self.metadata,
             "position": str(self.position),
         }
@@ -149,13 +162,15 @@ class Snapshot:
                 self.repairs.append({"reason": reason, "from": from_})
             case ev.StreamStart(stream, model, created):
                 self.stream, self.model, self.created = stream, model, created
-            case ev.StreamEnd(reason, usage, timing):
+            case ev.StreamEnd(reason, usage, timing, ended_by):
                 self.status = "cancelled" if reason == "cancelled" else "done"
                 self.reason = reason
+                self.ended_by = ended_by or (None if reason == "cancelled" else "provider")
                 self._end(usage, timing)
-            case ev.StreamError(code, message, retryable, usage, timing):
+            case ev.StreamError(code, message, retryable, usage, timing, ended_by, repair):
                 self.status = "failed"
                 self.error = Failure(code, message, retryable)
+                self.ended_by, self._repair = ended_by or "provider", repair or None
                 self._end(usage, timing)
         if not isinstance(event, ev.StreamStart | ev.Terminal):
             self.events.append(event)

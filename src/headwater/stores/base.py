@@ -22,7 +22,7 @@ Appended = Literal["ok", "duplicate", "fenced", "gap", "closed", "gone", "failed
 
 #: What one process tells another about a stream. `wake`: its log has grown. `here`: I have readers
 #: of it. `left`: I have none any more. `stop`: end it.
-Note = Literal["wake", "here", "left", "stop"]
+Note = Literal["wake", "here", "left", "stop", "revoke"]
 
 #: Called with the note, the stream, and the process that sent it.
 OnNote = Callable[[Note, str, str], None]
@@ -174,6 +174,9 @@ class Store(Protocol):
 
     async def stalled(self) -> Collection[str]:
         """Other processes that are there and have not renewed their lease for `SILENT_S`."""
+
+    async def alive(self, node: str) -> bool | None:
+        """Whether another process lives, with or without a lease; None where that is not known."""
 
     async def takeover(self, stream: str, node: str) -> Tail | None:
         """Take an open stream over from `node` in one step: its log continues at `EPOCH+1-0`,

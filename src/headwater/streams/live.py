@@ -1,4 +1,4 @@
-"""A stream at whose live edge readers of this process can stand, whoever writes it."""
+"""A running stream as readers of this process see it, whichever process writes it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class LiveStream:
         await self._batch(lambda batch: batch.terminal, timeout_s)
 
     async def events(self) -> AsyncGenerator[ev.Event, None]:
-        """Every event from the start to the terminal one. Whoever iterates is a reader."""
+        """Every event from the start to the terminal one. The iterator counts as a reader."""
         async with aclosing(self.reads()) as reads:
             async for events in reads:
                 for event in events:

@@ -15,15 +15,14 @@ from headwater.streams.producer import Producer
 from headwater.timers import Timer
 from headwater.wires.base import OnDisconnect
 
-#: How long a process that has said it has readers is believed to have them, unless it says so
-#: again; it does so every two seconds.
+#: When the readers of another process expire. It sends every two seconds that it has some.
 PRESENCE_S: Final = 7.0
 
 
 class LocalStream(LiveStream):
     """One generation and who reads it, here and in other processes.
 
-    A stream that nobody reads is stopped at once, after a grace, or never, as `on_disconnect` says.
+    A stream without readers is stopped at once, after a grace, or never, as `on_disconnect` says.
     """
 
     producer: Producer
@@ -43,7 +42,7 @@ class LocalStream(LiveStream):
         #: Called once, when the stream no longer runs here.
         self.on_over: Callable[[], None] | None = None
         self._grace: Timer | None = None
-        # Processes with readers, and until when that is believed.
+        # Processes with readers, and when each of them expires.
         self._elsewhere: dict[str, float] = {}
 
     @property
@@ -54,6 +53,8 @@ class LocalStream(LiveStream):
         """What another process says."""
         if note == "stop":
             self.producer.stop()
+        elif note == "revoke":
+            self.producer.stop("revoked")
         elif note == "here":
             known = sender in self._elsewhere
             self._elsewhere[sender] = asyncio.get_running_loop().time() + PRESENCE_S
@@ -112,6 +113,6 @@ class LocalStream(LiveStream):
         if self._grace is not None:
             self._grace.cancel()
         self._forget(self)
-        on_over, self.on_over = self.on_over, None  # whoever it is may know this stream
+        on_over, self.on_over = self.on_over, None  # it may know this stream: a reference cycle
         if on_over is not None:
             on_over()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 from headwater import events as ev
 from headwater.errors import HeadwaterError, StorageError, error_told
@@ -17,7 +17,7 @@ from headwater.streams.live import READ_BYTES, LiveStream
 
 log = logging.getLogger("headwater.streams")
 
-# How long a stream is followed that nobody here reads: between two requests of one reader.
+# How long a stream without readers here is followed: the time between two requests of a reader.
 _LINGER_S: Final = 1.0
 # Wakes are hints. Without one the log is looked at so often.
 _LOOK_S: Final = 1.0
@@ -59,12 +59,12 @@ class RemoteStream(LiveStream):
         if note == "wake":
             self._news.set()
 
-    def stop(self) -> None:
+    def stop(self, note: Literal["stop", "revoke"] = "stop") -> None:
         """Ask the writer process to end it."""
-        self._store.send(self.record.node, "stop", self.id)
+        self._store.send(self.record.node, note, self.id)
 
     def cut(self) -> None:
-        """Follow it no longer; its readers are cut, and come back to whoever serves them then."""
+        """Follow it no longer; its readers are cut, and resume in another process."""
         self._store.send(self.record.node, "left", self.id)
         self.feed.cut()
 

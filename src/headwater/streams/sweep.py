@@ -72,11 +72,15 @@ class Sweeper:
 
     async def sweep(self, renew: Callable[[], Awaitable[None]]) -> None:
         """Take over what there is. `renew` is called between streams, for there may be many."""
+        reasons: dict[str, EndedBy] = {}
         for record in await self._store.orphans() if self.active else ():
+            # Found before the takeover: nothing may fail between that and the end of the log.
+            if record.node not in reasons:
+                reasons[record.node] = await self._reason(record.node)
             # Only one process succeeds in this; then appends of the old lease holder are fenced.
             tail = await self._store.takeover(record.stream, record.node)
             if tail is not None:
-                await self._take_over(record, tail)
+                await self._take_over(record, tail, reasons[record.node])
             await renew()
         for stream, event in list(self._owed.items()):
             tail = await self._store.takeover(stream, self._store.node)
@@ -89,8 +93,7 @@ class Sweeper:
                     extra={"ended_by": event.ended_by, "node": self._store.node},
                 )
 
-    async def _take_over(self, record: Record, tail: Tail) -> None:
-        ended_by = await self._reason(record.node)
+    async def _take_over(self, record: Record, tail: Tail, ended_by: EndedBy) -> None:
         error = interrupted(ended_by)
         try:
             repair = await self._take_on(record, tail, Break(error, ended_by))
@@ -116,7 +119,7 @@ class Sweeper:
     async def _reason(self, node: str) -> EndedBy:
         if await self._store.claimed(_stopped(node)) is not None:
             return "shutdown"
-        return "process_stalled" if node in await self._store.stalled() else "process_lost"
+        return "process_stalled" if await self._store.alive(node) else "process_lost"
 
     async def _end(self, stream: str, tail: Tail, event: StreamError) -> bool:
         """Whether the log has this end now."""

@@ -70,7 +70,7 @@ class StreamTable:
                 stream.producer.stop("revoked")
         for remote in list(self.remote.values()):
             if remote.record.principal in principals:
-                remote.stop()
+                remote.stop("revoke")
                 remote.cut()
 
     def cut_remotes(self) -> None:

@@ -172,6 +172,9 @@ class MemoryStore:
     async def stalled(self) -> Sequence[str]:
         return []
 
+    async def alive(self, node: str) -> None:
+        """No other process shares this store."""
+
     async def takeover(self, stream: str, node: str) -> Tail | None:
         log = self._logs.get(stream)
         if log is None or log.closed or log.record.node != node:
@@ -183,7 +186,7 @@ class MemoryStore:
         return Tail(log.last, False)
 
     async def release(self) -> None:
-        """Nobody could take anything over."""
+        """No other process could take a stream over."""
 
     async def aclose(self) -> None:
         if self._timer is not None:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from redis.exceptions import NoPermissionError
@@ -222,30 +222,40 @@ class RedisStore:
         latest = self._stall_ms - round(SILENT_S * 1000)
         return [node for node, left_ms in there.items() if left_ms <= latest]
 
+    async def alive(self, node: str) -> bool | None:
+        counts = await self._listeners([node])
+        return None if counts is None else counts[0] > 0
+
     async def _there(self, nodes: Sequence[str]) -> dict[str, int]:
         """Those of the nodes whose process lives; in how many ms its event loop is given up.
 
         Redis knows of a process that has died: its connection for notes is closed by the kernel.
         """
-        if not nodes or not self._may_count:
+        counts = await self._listeners(nodes)
+        if not counts:
             return {}
+        left = await self._client.ask(*(("PTTL", self._keys.turn(node)) for node in nodes))
+        return {
+            node: ms
+            for node, ms, count in zip(nodes, left, counts, strict=True)
+            if ms > 0 and count
+        }
+
+    async def _listeners(self, nodes: Sequence[str]) -> Sequence[int] | None:
+        """How many connections listen for notes to each node; None where Redis does not say."""
+        if not nodes or not self._may_count:
+            return None
         try:
-            *left, counted = await self._client.ask(
-                *(("PTTL", self._keys.turn(node)) for node in nodes),
-                ("PUBSUB", "NUMSUB", *(self._keys.channel(node) for node in nodes)),
+            [counted] = await self._client.ask(
+                ("PUBSUB", "NUMSUB", *(self._keys.channel(node) for node in nodes))
             )
         except StorageError as error:
             if not isinstance(error.__cause__, NoPermissionError):
                 raise
             log.warning("Redis allows no PUBSUB NUMSUB: a stall costs the lease")
             self._may_count = False
-            return {}
-        listeners = counted[1::2]
-        return {
-            node: ms
-            for node, ms, count in zip(nodes, left, listeners, strict=True)
-            if ms > 0 and count
-        }
+            return None
+        return cast(Sequence[int], counted[1::2])
 
     async def takeover(self, stream: str, node: str) -> Tail | None:
         # First in the new holder's set, then taken over: the process may die between the two.

@@ -192,6 +192,9 @@ class SqliteStore:
             )
         )
 
+    async def alive(self, node: str) -> bool | None:
+        return await self._read(lambda _: self._folder.is_there(node))
+
     async def takeover(self, stream: str, node: str) -> Tail | None:
         return await self._write(
             partial(sql.takeover, stream=stream, node=node, new_node=self.node)

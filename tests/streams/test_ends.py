@@ -1,0 +1,193 @@
+"""A reason for every end: in the stream's state, in the metric and in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import pytest
+from msgspec import structs
+
+from headwater.errors import HeadwaterError, UpstreamError
+from headwater.events import EndedBy, NotTried, StreamEnd, StreamError, TextDelta, decode
+from headwater.events.position import Position
+from headwater.events.snapshot import Snapshot
+from headwater.observe import Observer
+from headwater.observe.instruments import ENDED, Instrument
+from headwater.settings import Settings, StoreSettings, TimeoutSettings
+from headwater.stores.base import Appended
+from headwater.stores.memory import MemoryStore
+from headwater.streams import Hub, LocalStream
+from headwater.streams.generation import Generation, StreamOptions
+from tests.helpers.hub import ScriptedSource, settle
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = structs.replace(
+    Settings(),
+    timeouts=TimeoutSettings(first_token_s=5, idle_s=0.05, comments_s=5, total_s=5),
+    store=StoreSettings(max_stream_bytes=1000),
+)
+CUT = UpstreamError("truncated", "a broke off.")
+
+
+class Meter:
+    """Counts ends."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, ...]] = []
+
+    def add(self, instrument: Instrument, value: float, labels: tuple[str, ...] = ()) -> None:
+        if instrument is ENDED:
+            assert value == 1
+            self.ended.append(labels)
+
+
+class Disk(MemoryStore):
+    """Takes appends until it is full."""
+
+    full = False
+
+    def append(
+        self,
+        stream: str,
+        prev: Position,
+        last: Position,
+        data: bytes,
+        closes: bool,
+        done: Callable[[Appended], None],
+    ) -> Appended | None:
+        if self.full:
+            return "failed"
+        return super().append(stream, prev, last, data, closes, done)
+
+
+class World(NamedTuple):
+    """A stream that has said a word."""
+
+    hub: Hub
+    disk: Disk
+    stream: LocalStream
+    source: ScriptedSource
+
+    def visit(self) -> None:
+        self.stream.feed.enter()
+        self.stream.feed.leave()
+
+    def fill(self) -> None:
+        self.disk.full = True
+        self.source.say(TextDelta("b"))
+
+
+class End(NamedTuple):
+    """How it ends, and how that is to be seen."""
+
+    cause: Callable[[World], object]
+    outcome: str
+    ended_by: EndedBy
+    repair: str | None = None
+
+
+ENDS = {
+    "the provider": End(lambda w: w.source.end(), "stop", "provider"),
+    "a cut": End(lambda w: w.source.end(CUT), "truncated", "provider", "not_tried: generator"),
+    "a stop": End(lambda w: w.stream.stop(), "cancelled", "caller"),
+    "no reader": End(World.visit, "cancelled", "unread"),
+    "its key": End(lambda w: w.hub.revoke({"me"}), "cancelled", "revoked"),
+    "its key, in another process": End(
+        lambda w: w.stream.note("revoke", "other"), "cancelled", "revoked"
+    ),
+    "silence": End(lambda w: None, "upstream_timeout", "deadline", "not_tried: generator"),
+    "length": End(lambda w: w.source.say(TextDelta("a" * 2000)), "too_large", "size_limit"),
+    "a drain": End(
+        lambda w: asyncio.ensure_future(w.hub.drain(0)),
+        "interrupted",
+        "shutdown",
+        "not_tried: unshared_store",
+    ),
+    "the store": End(World.fill, "storage_failed", "storage", "not_tried: log_unwritable"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_an_end_has_its_reason(end: End, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        meter, disk = Meter(), Disk()
+        hub = Hub(SETTINGS, disk, observer=Observer([meter]))
+        source = ScriptedSource()
+        stream = await hub.start(
+            Generation(source, "m"), StreamOptions(principal="me", on_disconnect="cancel")
+        )
+        source.say(TextDelta("a"))
+        end.cause(World(hub, disk, stream, source))
+        await settle(lambda: stream.feed.ended)
+        snapshot = await hub.snapshot(stream.record)
+        if stream.producer.unlogged is not None:
+            snapshot.add(stream.producer.unlogged, Position(1, 3))
+        state = snapshot.describe()
+        assert (state["ended_by"], state["repair"]) == (end.ended_by, end.repair)
+        assert meter.ended == [(end.outcome, end.ended_by)]
+
+    with caplog.at_level(logging.INFO, "headwater.streams"):
+        asyncio.run(scenario())
+    (line,) = [r for r in caplog.records if hasattr(r, "ended_by")]
+    seen = vars(line)
+    assert (seen["outcome"], seen["ended_by"], seen["repair"]) == (
+        end.outcome,
+        end.ended_by,
+        end.repair,
+    )
+    assert line.levelno == (logging.WARNING if end.repair else logging.INFO)
+    said = f"ended by {end.ended_by} in process " in line.getMessage()
+    assert said == (end.repair is not None)
+
+
+@pytest.mark.parametrize(
+    ("end", "ended_by"),
+    [
+        ('{"type":"stream-end","reason":"stop","usage":null,"timing":%s}', "provider"),
+        ('{"type":"stream-end","reason":"cancelled","usage":null,"timing":%s}', None),
+        (
+            '{"type":"stream-error","code":"truncated","message":"a","retryable":true,'
+            '"usage":null,"timing":%s}',
+            "provider",
+        ),
+        (
+            '{"type":"stream-end","reason":"stop","usage":null,"timing":%s,"ended_by":"moon"}',
+            "moon",
+        ),
+    ],
+)
+def test_the_ends_of_other_versions_are_read(end: str, ended_by: str | None) -> None:
+    timing = '{"queue":0,"connect":null,"first_token":null,"total":1,"overhead":0,"attempts":1}'
+    event = decode((end % timing).encode())
+    assert isinstance(event, StreamEnd | StreamError)
+    snapshot = Snapshot()
+    snapshot.add(event, Position(1, 1))
+    assert snapshot.describe()["ended_by"] == ended_by
+    assert snapshot.describe()["repair"] is None
+
+
+def test_the_page_explains_every_reason_and_no_other() -> None:
+    page = (ROOT / "docs" / "why-did-it-end.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
+    reasons = [f"not_tried: {reason}" for reason in get_args(NotTried)]
+    rows = [row for row in rows if row not in ("ended_by", "repair")]
+    assert rows == [*get_args(EndedBy), "made", *reasons, "failed: CODE"]
+
+
+def test_a_broken_off_error_names_no_repair_before_the_first_token() -> None:
+    async def scenario() -> None:
+        hub = Hub(SETTINGS, MemoryStore())
+        source = ScriptedSource()
+        stream = await hub.start(
+            Generation(source, "m"), StreamOptions(principal="me", on_disconnect="continue")
+        )
+        source.end(HeadwaterError("internal", "no"))
+        state = (await hub.snapshot(stream.record)).describe()
+        assert (state["ended_by"], state["repair"]) == ("provider", None)
+
+    asyncio.run(scenario())
