@@ -23,7 +23,8 @@ from headwater.stores.base import Appended
 from headwater.stores.memory import MemoryStore
 from headwater.streams import Hub, LocalStream
 from headwater.streams.generation import Generation, StreamOptions
-from tests.helpers.hub import ScriptedSource, settle
+from tests.helpers.hub import ScriptedSource
+from tests.helpers.polling import eventually_async
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = structs.replace(
@@ -123,7 +124,7 @@ def test_an_end_has_its_reason(end: End, caplog: pytest.LogCaptureFixture) -> No
         )
         source.say(TextDelta("a"))
         end.cause(World(hub, disk, stream, source))
-        await settle(lambda: stream.feed.ended)
+        await eventually_async(lambda: stream.feed.ended)
         snapshot = await hub.snapshot(stream.record)
         if stream.producer.unlogged is not None:
             snapshot.add(stream.producer.unlogged, Position(1, 3))
