@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -13,14 +14,26 @@ import pytest
 from msgspec import structs
 
 from headwater.errors import HeadwaterError, UpstreamError
-from headwater.events import EndedBy, NotTried, StreamEnd, StreamError, TextDelta, decode
+from headwater.events import (
+    EndedBy,
+    Event,
+    NotTried,
+    ReasoningDelta,
+    StreamEnd,
+    StreamError,
+    TextDelta,
+    ToolCallStart,
+    decode,
+)
 from headwater.events.position import Position
 from headwater.events.snapshot import Snapshot
+from headwater.generation import GenerationRequest, PartialText
 from headwater.observe import Observer
 from headwater.observe.instruments import ENDED, Instrument
 from headwater.settings import Settings, StoreSettings, TimeoutSettings
-from headwater.stores.base import Appended
+from headwater.stores.base import Appended, Record
 from headwater.stores.memory import MemoryStore
+from headwater.stores.sqlite import SqliteStore
 from headwater.streams import Hub, LocalStream
 from headwater.streams.generation import Generation, StreamOptions
 from tests.helpers.hub import ScriptedSource
@@ -190,5 +203,74 @@ def test_a_broken_off_error_names_no_repair_before_the_first_token() -> None:
         source.end(HeadwaterError("internal", "no"))
         state = (await hub.snapshot(stream.record)).describe()
         assert (state["ended_by"], state["repair"]) == ("provider", None)
+
+    asyncio.run(scenario())
+
+
+@dataclass
+class Kept:
+    """A recovery of which only what another process sees is wanted."""
+
+    what: GenerationRequest | NotTried
+    asked: str = "a/m"
+
+    def kept(self) -> GenerationRequest | NotTried:
+        return self.what
+
+    def ended(self, route: str | None, error: HeadwaterError | None) -> None:
+        """Nothing is counted."""
+
+    def refusal(self, error: HeadwaterError) -> NotTried | None:
+        return "final_error"
+
+    def source(self, said: PartialText) -> ScriptedSource:
+        raise HeadwaterError("overloaded", "no")
+
+
+ASKED = GenerationRequest(messages=[{"role": "user", "content": "Why?"}])
+
+
+@pytest.mark.parametrize(
+    ("recovery", "said", "repair"),
+    [
+        (None, TextDelta("a"), "not_tried: generator"),
+        (Kept("transform"), TextDelta("a"), "not_tried: transform"),
+        (Kept(ASKED), ReasoningDelta("a"), "not_tried: reasoning_only"),
+        (Kept(ASKED), ToolCallStart("c", "f"), "not_tried: not_text"),
+        (Kept(ASKED), TextDelta("a"), "failed: overloaded"),
+        (
+            Kept(GenerationRequest(messages=[{"role": "user", "content": "\ud83c"}])),
+            TextDelta("a"),
+            "not_tried: request_unavailable",
+        ),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_process_that_takes_over_says_why_it_does_not_continue(
+    recovery: Kept | None, said: Event, repair: str, tmp_path: Path
+) -> None:
+    async def recover(record: Record, request: GenerationRequest) -> Kept:
+        return Kept(request)
+
+    async def scenario() -> None:
+        meter = Meter()
+        one, other = (SqliteStore(tmp_path / "s.db", lease_s=1) for _ in range(2))
+        left, taking = Hub(SETTINGS, one), Hub(SETTINGS, other, recover, Observer([meter]))
+        source = ScriptedSource()
+        stream = await left.start(
+            Generation(source, "m", recovery=recovery, timed="never"),
+            StreamOptions(principal="me", on_disconnect="continue"),
+        )
+        source.say(said)
+        await eventually_async(lambda: stream.feed.position.seq == 2)
+        await left._membership.leave()
+        await taking.open()
+        await eventually_async(lambda: meter.ended)
+        state = (await taking.snapshot(stream.record)).describe()
+        assert state["repair"] == repair
+        assert state["error"].code == "interrupted"
+        for hub in (left, taking):
+            await hub.aclose()
+            await hub.store.aclose()
 
     asyncio.run(scenario())

@@ -17,7 +17,7 @@ from headwater import streams
 MOST_ATTRIBUTES = 12
 MOST_PARAMETERS = 7
 MOST_LINES = 300
-#: Above the limits still.
+#: Above the limit of attributes still: 14.
 LARGE = {"Subscriber"}
 
 

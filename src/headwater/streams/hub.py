@@ -14,6 +14,7 @@ from headwater.events.snapshot import Snapshot
 from headwater.observe import Observer
 from headwater.settings import Settings
 from headwater.stores.base import Record, Store, Tail
+from headwater.streams.cursor import Cursor
 from headwater.streams.ending import EndCallback, EndCallbacks
 from headwater.streams.generation import Generation, StreamOptions
 from headwater.streams.launch import Launcher
@@ -120,13 +121,9 @@ class Hub:
         """Begin to read a stream that was found, from behind `after`, into `sink`."""
         live = self._table.get(stream)
         return Subscriber(
-            self.store,
-            stream,
+            Cursor(self.store, stream, wire, options, after),
             live.feed if live is not None else None,
-            wire,
-            options,
             sink,
-            after=after,
             heartbeat_s=self.settings.server.heartbeat_s,
             turns=self._replays,
             on_left=self.observer.reader(stream, wire.name, after != START),

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
-from headwater import events as ev
 from headwater.events.position import START, Position
 from headwater.observe import Left
-from headwater.stores.base import Entry, Store
-from headwater.streams.feed import Batch, Feed
-from headwater.wires.base import Fold, Wire
+from headwater.streams.cursor import Cursor
+from headwater.streams.feed import Feed
+from headwater.wires.base import Fold
 
 log = logging.getLogger("headwater.streams")
-
-# One read of the store in replay: large enough to amortise a query, small enough that the first
-# bytes of a long replay leave within milliseconds and that folding it does not hold the loop.
-_REPLAY_BYTES: Final = 64 * 1024
 
 
 class Sink(Protocol):
@@ -46,62 +41,42 @@ class Subscriber:
     """Replay, then tail, into a sink.
 
     Begins at once when it is made inside the event loop. `leave` is for the host: the reader has
-    gone. `after` is a position in the log, or `START`;
-    `turns` bounds how many readers replay at once.
+    gone. `turns` bounds how many readers replay at once.
     """
 
     __slots__ = (
-        "_after",
         "_at_edge",
-        "_behind",
+        "_cursor",
         "_feed",
-        "_fold",
-        "_folded",
         "_full",
         "_heartbeat_s",
         "_how",
-        "_loop",
         "_on_left",
-        "_options",
         "_over",
         "_replay",
         "_sink",
-        "_store",
-        "_stream",
         "_time",
         "_timer",
         "_turns",
-        "_wire",
         "_written_at",
     )
 
     def __init__(
         self,
-        store: Store,
-        stream: str,
+        cursor: Cursor,
         feed: Feed | None,
-        wire: Wire,
-        options: tuple[Any, ...],
         sink: Sink,
         *,
-        after: Position = START,
         heartbeat_s: float = 15.0,
         turns: asyncio.Semaphore | None = None,
         on_left: Callable[[Left], None] | None = None,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._time = self._loop.time
-        self._store = store
-        self._stream = stream
+        loop = asyncio.get_running_loop()
+        self._time = loop.time
+        self._cursor = cursor
         self._feed = feed
-        self._wire = wire
-        self._options = options
         self._sink = sink
         self._heartbeat_s = heartbeat_s
-        self._after = after
-        self._fold = wire.fold(options)
-        self._behind: Callable[[], Fold] | None = None  # makes the fold where the edge was left
-        self._folded = START if self._fold.has_history else after
         self._at_edge = False
         self._full = False
         self._over = False
@@ -109,8 +84,8 @@ class Subscriber:
         self._on_left = on_left
         self._turns = turns or asyncio.Semaphore()
         self._replay: asyncio.Task[None] | None = None
-        self._written_at = self._loop.time()
-        self._timer = self._loop.call_later(heartbeat_s, self._beat)
+        self._written_at = loop.time()
+        self._timer = loop.call_later(heartbeat_s, self._beat)
         sink.on_ready = self._ready
         if feed is not None:
             feed.enter()
@@ -118,7 +93,7 @@ class Subscriber:
 
     def deliver(self, frames: bytes, position: Position, ended: bool) -> None:
         """`feed.Reader`: what was just stored, in this wire."""
-        self._folded = position
+        self._cursor.position = position
         if ended:
             self._finish(frames)
         elif frames:
@@ -130,8 +105,8 @@ class Subscriber:
     def fall_behind(self, fold: Callable[[], Fold]) -> None:
         """`feed.Reader`: too many stand at the edge for what comes now."""
         self._at_edge = False
-        self._behind = fold
-        self._replay = self._loop.create_task(self._catch_up())
+        self._cursor.behind = fold
+        self._read_log()
 
     def fail(self) -> None:
         """`feed.Reader`: cut the connection, so that the reader knows."""
@@ -151,7 +126,7 @@ class Subscriber:
         if self._feed is not None:
             if self._at_edge:
                 self._at_edge = False
-                self._feed.drop(self, self._wire, self._options)
+                self._feed.drop(self, self._cursor.wire, self._cursor.options)
             self._feed.leave()
         if self._on_left is not None:
             gone_full = self._full and self._how == "left"
@@ -164,98 +139,63 @@ class Subscriber:
 
     def _go_on(self) -> None:
         """Stand at the edge if this is it, else read from the store."""
-        feed = self._feed
-        if feed is not None and feed.opening is not None and self._folded == START:
-            self._open(feed.opening, feed.position)
-        if feed is not None and feed.position == self._folded and not feed.ended:
+        feed, cursor = self._feed, self._cursor
+        if feed is not None and feed.opening is not None and cursor.position == START:
+            # The first entry, when it is all there is: no need to ask the store.
+            self._write(cursor.take_opening(feed.opening, feed.position))
+        if feed is not None and feed.position == cursor.position and not feed.ended:
             if self._full:
                 return
             self._at_edge = True
-            self._take_fold()
-            feed.join(self, self._wire, self._options, self._fold)
+            feed.join(self, cursor.wire, cursor.options, cursor.take_fold())
         else:
-            self._replay = self._loop.create_task(self._catch_up())
+            self._read_log()
 
-    def _open(self, opening: Batch, edge: Position) -> None:
-        """Take the first entry from the feed, when it is all there is."""
-        if opening.last == edge and self._after == START:
-            first = opening.first
-            frames = self._fold.render(first.epoch, first.seq, opening.events, opening.payloads)
-            self._folded = edge
-            self._write(frames)
+    def _read_log(self) -> None:
+        self._replay = asyncio.get_running_loop().create_task(self._catch_up())
 
     def _write(self, frames: bytes) -> None:
         if frames:
-            self._written_at = self._loop.time()
+            self._written_at = self._time()
             self._full = not self._sink.write(frames)
 
     def _part(self) -> None:
         if self._at_edge and self._feed is not None:
             self._at_edge = False
-            self._behind = self._feed.part(self, self._wire, self._options)
-
-    def _take_fold(self) -> None:
-        if self._behind is not None:
-            self._fold, self._behind = self._behind(), None
+            cursor = self._cursor
+            cursor.behind = self._feed.part(self, cursor.wire, cursor.options)
 
     async def _catch_up(self) -> None:
         try:
             await self._read_on()
         except Exception:
-            log.exception("stream %s cannot be replayed", self._stream)
+            log.exception("stream %s cannot be replayed", self._cursor.stream)
             self.fail()
 
     async def _read_on(self) -> None:
         """From the store until the edge, the end, or a full sink."""
+        feed, cursor = self._feed, self._cursor
         while not self._full:
             async with self._turns:
-                # Whoever holds a turn holds it over this: so a long replay, or a thousand at once,
-                # leave the loop to others after every few steps.
+                # A reader holds its turn over this: so a long replay, or a thousand at once, leave
+                # the loop to others after every few steps.
                 await asyncio.sleep(0)
-                entries = await self._store.read(self._stream, self._folded, _REPLAY_BYTES)
-                if entries is None:  # dropped under the reader: it must not take this for the end
+                step = await cursor.read()
+                if step is None:  # dropped under the reader: it must not take this for the end
                     self.fail()
                     return
-                if self._fold_in(entries):
+                self._write(step.frames)
+                if step.ended:
                     self._finish()
                     return
-            if not entries and (self._feed is None or self._feed.position == self._folded):
-                if self._feed is None or self._feed.ended:
-                    self.fail()  # the log has no end, and nobody here knows of one to come
+            if step.empty and (feed is None or feed.position == cursor.position):
+                if feed is None or feed.ended:
+                    self.fail()  # the log has no end, and no process here will learn of one
                     return
                 break
         self._replay = None
-        if not self._full and self._feed is not None:
+        if not self._full and feed is not None:
             self._go_on()
-
-    def _fold_in(self, entries: Sequence[Entry]) -> bool:
-        """Fold entries, writing what is after the reader's position; True at the terminal event."""
-        self._take_fold()
-        frames: list[bytes] = []
-        ended = False
-        for entry in entries:
-            if not entry.data:  # here another process took the stream over
-                self._folded = entry.last
-                continue
-            payloads = entry.data.split(b"\n")
-            events = ev.decode_lines(entry.data)
-            self._folded = entry.last
-            frames.append(self._render(entry.last, events, payloads))
-            ended = type(events[-1]) in (ev.StreamEnd, ev.StreamError)
-        self._write(b"".join(frames))
-        return ended
-
-    def _render(self, last: Position, events: list[ev.Event], payloads: list[bytes]) -> bytes:
-        """The frames of one entry; what the reader knows already is folded in silence."""
-        epoch, first, after = last.epoch, last.seq - len(events) + 1, self._after
-        known = 0
-        if last <= after:
-            known = len(events)
-        elif epoch == after.epoch and first <= after.seq:
-            known = after.seq - first + 1
-        if known:
-            self._fold.render(epoch, first, events[:known], payloads[:known])
-        return self._fold.render(epoch, first + known, events[known:], payloads[known:])
 
     def _finish(self, frames: bytes = b"") -> None:
         if not self._over:
@@ -264,10 +204,12 @@ class Subscriber:
             self.leave()
 
     def _beat(self) -> None:
-        silent = self._loop.time() - self._written_at
+        now = self._time()
+        silent = now - self._written_at
         if silent >= self._heartbeat_s:
             if not self._full:
-                self._sink.write(self._wire.heartbeat)
-            self._written_at = self._loop.time()
+                self._sink.write(self._cursor.wire.heartbeat)
+            self._written_at = now
             silent = 0.0
-        self._timer = self._loop.call_later(self._heartbeat_s - silent, self._beat)
+        wait = self._heartbeat_s - silent
+        self._timer = asyncio.get_running_loop().call_later(wait, self._beat)
