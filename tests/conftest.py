@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.helpers.processes import HEADWATER, environment
@@ -16,16 +18,15 @@ _FIGURE = "figure"
 Figures = Callable[[str, str], None]
 
 
-#: Folders whose tests run whole servers over real sockets: `make check` leaves them to `make test`.
-_WHOLE = frozenset(
-    {"adapters", "cli", "faults", "observe", "security", "server", "system", "testing", "upstream"}
-)
+# A busy machine would fail an example that takes 0.2 s.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.parent.name in _WHOLE:
-            item.add_marker(pytest.mark.system)
+def pytest_collection_finish() -> None:
+    # Tests that collect garbage would look through thousands of tests and their libraries.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

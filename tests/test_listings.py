@@ -198,6 +198,7 @@ def test_what_a_list_says_completes_the_catalogue() -> None:
     assert info.source is not None
 
 
+@pytest.mark.system
 def test_v1_models_tells_it_all(tmp_path: Path) -> None:
     """OpenAI's shape, and our members besides; a provider that hangs or fails breaks nothing."""
 

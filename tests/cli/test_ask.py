@@ -31,6 +31,8 @@ from headwater.testing import (
 )
 from tests.helpers.processes import HEADWATER, environment, headwater_serve, stopped_at_the_end
 
+pytestmark = pytest.mark.system
+
 SUMMARY = re.compile(r"first token [\d.]+ m?s · total [\d.]+ m?s( · \d+ tokens/s)?( · .*)?\n")
 
 

@@ -11,6 +11,8 @@ from headwater.testing import FaultyUpstream as Upstream
 from headwater.testing import chat, reply
 from tests.helpers.processes import HEADWATER, environment, headwater_serve
 
+pytestmark = pytest.mark.system
+
 
 def run(
     *arguments: str, cwd: Path, stdin: str = "", **environ: str

@@ -32,6 +32,7 @@ def run(side: Any = "streamed", **members: Any) -> Run:
     return Run("m", side, 1, "m", **members)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("where", ["process", "server"])
 def test_both_sides_of_each_model(where: str, tmp_path: Path) -> None:
     answer = chat(["Hel", "lo ", "é"], gap_s=0.1, usage=USAGE)
@@ -80,6 +81,7 @@ def test_both_sides_of_each_model(where: str, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.system
 def test_failures_are_rows_with_their_reasons(tmp_path: Path) -> None:
     models = "tape/story?speed=max,tape/story?speed=max&cut=3,nope"
     done = headwater("compare", "hi", "--models", models, cwd=tmp_path)
@@ -97,6 +99,7 @@ def test_failures_are_rows_with_their_reasons(tmp_path: Path) -> None:
     assert rest[-1].startswith("tape/story?speed=max: something to read after ")
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
@@ -116,6 +119,7 @@ def test_nothing_to_compare(arguments: list[str], status: int, says: str, tmp_pa
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.system
 def test_ctrl_c_prints_what_there_is_and_frees_the_provider(tmp_path: Path) -> None:
     with FaultyUpstream(Answer([chunk({"content": "abc"}), STALL])) as upstream:
         process = subprocess.Popen(
@@ -139,6 +143,7 @@ def test_ctrl_c_prints_what_there_is_and_frees_the_provider(tmp_path: Path) -> N
     assert (tmp_path / "a.html").read_text().endswith("</html>\n")
 
 
+@pytest.mark.system
 def test_a_terminal_sees_both_columns(tmp_path: Path) -> None:
     main, terminal = pty.openpty()
     process = subprocess.Popen(
@@ -168,6 +173,7 @@ def test_a_terminal_sees_both_columns(tmp_path: Path) -> None:
     assert b"\x1b" not in printed
 
 
+@pytest.mark.system
 def test_a_whole_answer_that_fails_is_told(tmp_path: Path) -> None:
     with FaultyUpstream(reply(401, {"error": {"message": "no"}})) as upstream:
         environ = {"HEADWATER_SERVER__UPSTREAM": upstream.url}

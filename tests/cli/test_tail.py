@@ -17,6 +17,8 @@ from tests.cli.test_tapes import STORY, TEXT, begin, headwater
 from tests.helpers.processes import HEADWATER, environment, headwater_serve, stopped_at_the_end
 from tests.server.serving import ask
 
+pytestmark = pytest.mark.system
+
 KEY = "a-key-of-ours"
 
 

@@ -31,6 +31,8 @@ from tests.cli.test_ask import EVENTS, HEADERS, SUMMARY, native
 from tests.helpers.processes import HEADWATER, environment, headwater_serve, stopped_at_the_end
 from tests.server.serving import ask
 
+pytestmark = pytest.mark.system
+
 STORY = [event for _, event in read(FOLDER / "story.tape")]
 TEXT = "".join(event.text for event in STORY if isinstance(event, ev.TextDelta))
 

@@ -18,6 +18,8 @@ from tests.server.serving import Served, ask, serving
 from tests.server.wires import PATHS, is_error, outcome, text_of
 from tests.server.world import WIRES, World, world
 
+pytestmark = pytest.mark.system
+
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "model": "m"}
 SECRET = "sk-secret-0123456789"
 TOKENS = [f"token-{number} " for number in range(10)]

@@ -31,6 +31,8 @@ from tests.server.serving import anonymous
 from tests.server.wires import outcome, text_of
 from tests.server.world import BOUND_S, WIRES, World
 
+pytestmark = pytest.mark.system
+
 every_wire = pytest.mark.parametrize("wire", WIRES)
 
 TOKENS = ["Was", "ser", " fällt\n", '"🌊"', " und steigt."]

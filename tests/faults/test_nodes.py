@@ -22,6 +22,8 @@ from tests.server.serving import ask, ids
 from tests.server.wires import outcome, text_of
 from tests.server.world import World, world
 
+pytestmark = pytest.mark.system
+
 DRAIN_S = 3.0
 
 

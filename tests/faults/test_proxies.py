@@ -22,6 +22,8 @@ from tests.server.serving import Reader, ask, ids, raw, serving
 from tests.server.wires import PATHS, outcome, text_of
 from tests.server.world import WIRES, World, world
 
+pytestmark = pytest.mark.system
+
 TOKENS = [f"token-{number} " for number in range(15)]
 GAP_S = 0.08
 STEADY = chat(TOKENS, gap_s=GAP_S)

@@ -29,6 +29,8 @@ from tests.server.serving import ask, ids, raw
 from tests.server.wires import PATHS, outcome, text_of
 from tests.server.world import WIRES, World, world
 
+pytestmark = pytest.mark.system
+
 MIB = 2**20
 PIECE = "x" * 4096
 

@@ -21,6 +21,8 @@ from tests.helpers.polling import eventually
 from tests.helpers.processes import environment, stopped_at_the_end
 from tests.server.serving import Reader, Served, ask, ids, serving
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[2]
 BOUND_S = 10.0
 SECRET = "the prompt that nobody else may read"

@@ -23,6 +23,8 @@ from tests.server.serving import Served, ask, frames, serving
 from tests.server.wires import outcome, text_of
 from tests.system.test_nodes import begin, follow
 
+pytestmark = pytest.mark.system
+
 PATH = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
 BOUND_S = 30.0
 HOW = {"sleep": signal.SIGUSR1, "call": signal.SIGUSR2}

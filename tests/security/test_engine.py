@@ -25,6 +25,8 @@ from tests.helpers.servers import Server, is_running
 from tests.server.serving import Answer, Reader, Served, ask, data_of, frames, serving
 from tests.server.wires import outcome, text_of
 
+pytestmark = pytest.mark.system
+
 CONFIG = """
 [auth.keys]
 ann = "env:ANN"

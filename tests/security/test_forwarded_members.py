@@ -13,6 +13,8 @@ from tests.server.serving import Answer as Answered
 from tests.server.serving import Served, ask, serving
 from tests.server.wires import PATHS
 
+pytestmark = pytest.mark.system
+
 CONFIG = """
 [limits]
 max_output_tokens = 100

@@ -10,6 +10,8 @@ import pytest
 
 from tests.conftest import Figures
 
+pytestmark = pytest.mark.system
+
 FUZZ = Path(__file__).parents[2] / "fuzz" / "request_bodies.py"
 
 

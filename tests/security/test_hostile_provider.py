@@ -26,6 +26,8 @@ from tests.server.serving import ask, data_of, frames, serving
 from tests.server.wires import PATHS, body_of
 from tests.server.world import World, world
 
+pytestmark = pytest.mark.system
+
 KINDS = ("openai", "responses", "anthropic", "gemini", "ollama")
 CONFIG = """
 [limits]

@@ -14,6 +14,8 @@ from tests.server.serving import ask
 from tests.server.wires import EVERY_WIRE, PATHS, body_of
 from tests.server.world import BOUND_S, World, world
 
+pytestmark = pytest.mark.system
+
 NAMES = ("ANN", "BOB", "CAROL")
 KEYS = {name: f"the-key-of-{name.lower()}-0123" for name in NAMES}
 ANN, BOB, CAROL = ({"Authorization": f"Bearer {KEYS[name]}"} for name in NAMES)

@@ -15,6 +15,8 @@ from headwater.server import guesses
 from headwater.server.guesses import Guesses
 from tests.server.serving import ask, serving
 
+pytestmark = pytest.mark.system
+
 LONG, SHORT = "a key of more than 16 characters", "fifteen-letters"
 SHA = {key: f"sha256:{hashlib.sha256(key.encode()).hexdigest()}" for key in (LONG, SHORT)}
 BOUND_S = 10.0

@@ -20,6 +20,8 @@ from tests.server.serving import ask, raw
 from tests.server.wires import EVERY_WIRE, PATHS, body_of
 from tests.server.world import BOUND_S, World, world
 
+pytestmark = pytest.mark.system
+
 #: What a reader of a proxy's first page of documentation writes; Debian's packages run them so.
 BARE = {
     "nginx": (

@@ -22,6 +22,8 @@ from tests.faults.watching import BOUND_S
 from tests.server.serving import ask
 from tests.server.world import World, world
 
+pytestmark = pytest.mark.system
+
 TOKENS = 100_000
 
 

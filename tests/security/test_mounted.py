@@ -12,6 +12,8 @@ from tests.faults.watching import BOUND_S, resident
 from tests.helpers.servers import Server, uvicorn
 from tests.server.serving import ask
 
+pytestmark = pytest.mark.system
+
 MIB = 1024 * 1024
 APP = """
 from starlette.applications import Starlette

@@ -25,6 +25,8 @@ from tests.helpers.described import DOCUMENT, ROUTES, validator
 from tests.server.serving import Served, ask, data_of, frames, serving
 from tests.server.wires import EVERY_WIRE, PATHS, WAITING, body_of
 
+pytestmark = pytest.mark.system
+
 CHECKS: Final[list[Any]] = [
     checks.status_code_conformance,
     checks.content_type_conformance,

@@ -67,6 +67,7 @@ def test_a_listener_on_the_caller_s_port_is_not_the_caller() -> None:
         assert owner_of(listener.getsockname(), ("127.0.0.1", 1)) is None
 
 
+@pytest.mark.system
 @as_root
 def test_a_peer_in_another_network_namespace_is_not_found() -> None:
     client, server = connected("127.0.0.1", socket.AF_INET, "127.0.0.1")
@@ -84,6 +85,7 @@ def test_a_peer_in_another_network_namespace_is_not_found() -> None:
             assert ran.stdout.strip() == said
 
 
+@pytest.mark.system
 @as_root
 def test_a_server_of_another_user_does_not_take_root_for_its_own() -> None:
     """`nginx` and the proxies of containers may run as root in front of a server that does not."""

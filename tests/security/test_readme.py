@@ -14,6 +14,8 @@ from tests.docs.blocks import ROOT, blocks
 from tests.helpers.processes import HEADWATER, environment, line_matching, stopped_at_the_end
 from tests.helpers.users import as_root
 
+pytestmark = pytest.mark.system
+
 # A loopback of its own, where the port that README names is free.
 _ALONE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 _OPENAI = """

@@ -163,6 +163,7 @@ LEGAL = {
 }
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", LEGAL)
 def test_the_worst_legal_bodies_hold_up_nobody(free: Served, figures: Figures, name: str) -> None:
     """Eight at once; meanwhile the server answers others."""
@@ -207,6 +208,7 @@ ILLEGAL = {
 }
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", ILLEGAL)
 def test_structure_beyond_the_bounds_is_413_and_costs_nothing(free: Served, name: str) -> None:
     before = resident(free.process.pid)
@@ -225,6 +227,7 @@ def status_of_a_head(port: int, key: str) -> int:
         return Response(sock).head.status
 
 
+@pytest.mark.system
 def test_a_request_too_many_is_refused_by_its_head(w: World) -> None:
     ann = {"x-api-key": "key-of-ann-0123456789"}
     asked = {"prompt": w.plan(chat(["a"]))}
@@ -241,6 +244,7 @@ def test_a_request_too_many_is_refused_by_its_head(w: World) -> None:
     assert ask(w.port, "/v1/streams", asked, ann | {"Idempotency-Key": "two"}).status == 429
 
 
+@pytest.mark.system
 def test_a_request_that_is_refused_is_not_counted(w: World) -> None:
     bob = {"x-api-key": "key-of-bob-0123456789"}
     for body in (b"{", b'{"prompt": 1}', b'{"prompt": "hi", "n": 2}', b"[" * 1000):
@@ -257,6 +261,7 @@ def test_a_request_that_is_refused_is_not_counted(w: World) -> None:
     assert ask(w.port, "/v1/streams", asked, bob).status == 429
 
 
+@pytest.mark.system
 def test_requests_that_race_for_one_key_are_one_request(w: World) -> None:
     """All but the first join its stream, and none of them is limited."""
     cy = {"x-api-key": "key-of-cy-0123456789", "Idempotency-Key": "raced"}

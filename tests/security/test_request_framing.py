@@ -13,6 +13,8 @@ import pytest
 from tests.faults.watching import BOUND_S, resident
 from tests.server.serving import Served, ask, raw, serving
 
+pytestmark = pytest.mark.system
+
 MIB = 1024 * 1024
 KEYS = '[auth.keys]\nann = "env:ANN"\n'
 POST = b"POST /v1/streams HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"

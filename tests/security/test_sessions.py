@@ -18,6 +18,8 @@ from tests.helpers.polling import eventually
 from tests.helpers.redis import RedisServer
 from tests.server.serving import Served, ask, serving
 
+pytestmark = pytest.mark.system
+
 KEY = "a key of more than 16 characters"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 CONFIG = f'[auth.keys]\nweb = "sha256:{DIGEST}"\nother = "sha256:{"0" * 64}"\n'

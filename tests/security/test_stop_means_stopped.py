@@ -26,6 +26,8 @@ from tests.server.serving import Served, ask, serving
 from tests.server.wires import outcome
 from tests.system.test_nodes import begin, follow
 
+pytestmark = pytest.mark.system
+
 BOUND_S = 20.0
 LATE = "through the database, and late"
 ANSWER = Answer([chunk({"content": "Hi"}), STALL])

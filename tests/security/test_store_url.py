@@ -98,6 +98,7 @@ def test_the_remedy_is_to_encode_it() -> None:
     assert "%23" in problem
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("where", ["flag", "variable", "file", "env:"])
 def test_a_server_with_such_a_url_does_not_start(where: str, tmp_path: Path) -> None:
     url, arguments, extra = WRONG[0], [], {}
@@ -145,6 +146,7 @@ def test_a_password_with_every_sign_works_and_is_never_shown(tmp_path: Path) -> 
         hides(served.output)
 
 
+@pytest.mark.system
 def test_a_password_on_the_command_line_is_warned_of(tmp_path: Path) -> None:
     with redis_server("--requirepass", "s3cret") as redis:
         url = f"redis://:s3cret@127.0.0.1:{redis.port}/0"

@@ -19,6 +19,8 @@ from headwater.testing import Answer, FaultyUpstream, Request, chat, reply
 from tests.helpers.processes import HEADWATER, environment
 from tests.server.serving import Served, ask, serving
 
+pytestmark = pytest.mark.system
+
 CLI = Path(__file__).parents[2] / "src" / "headwater" / "cli"
 #: A title, a colour, the clipboard, C1's CSI, an overwritten line, a line of its own, a turned text.
 EVIL = "\x1b]0;t\x07\x1b[31mred\x1b]52;c;aGk=\x07\x9b2J\rover\u2028line\u202eturned\x08\x00"

@@ -20,6 +20,8 @@ from tests.server.serving import Answer as Answered
 from tests.server.serving import Served, ask, ids, raw, serving
 from tests.server.wires import PATHS, body_of
 
+pytestmark = pytest.mark.system
+
 GENERATING = ["/stream", "/v1/streams", "/v1/chat/completions"]
 every_path = pytest.mark.parametrize("path", GENERATING)
 MIB = 1024 * 1024

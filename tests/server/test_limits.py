@@ -16,6 +16,8 @@ from tests.server.serving import ask
 from tests.server.wires import EVERY_WIRE, PATHS, assert_refused, body_of, text_of
 from tests.server.world import World, world
 
+pytestmark = pytest.mark.system
+
 KEYS = {"ANN": "key-of-ann", "BOB": "key-of-bob"}
 ANN = {"Authorization": f"Bearer {KEYS['ANN']}"}
 BOB = {"Authorization": f"Bearer {KEYS['BOB']}"}

@@ -11,6 +11,8 @@ import pytest
 from tests.helpers.arrivals import assert_one_by_one, events, request
 from tests.server.serving import Served, raw, serving
 
+pytestmark = pytest.mark.system
+
 KEY = {"Authorization": "Bearer secret-key"}
 
 

@@ -18,6 +18,8 @@ from tests.helpers.redis import empty_redis
 from tests.server.serving import Reader, Served, ask, ids, serving
 from tests.server.wires import PATHS, assert_refused, body_of, is_end, outcome, text_of
 
+pytestmark = pytest.mark.system
+
 TOKENS = ["Wo", "hin", " 🌊", " fließt", " er", "?"]
 
 

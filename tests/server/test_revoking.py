@@ -18,6 +18,8 @@ from tests.server.serving import Reader, ask
 from tests.server.wires import body_of, outcome
 from tests.server.world import BOUND_S, World, world
 
+pytestmark = pytest.mark.system
+
 KEYS = {"ANN": "key-of-ann", "BOB": "key-of-bob"}
 ANN = {"Authorization": f"Bearer {KEYS['ANN']}"}
 BOB = {"Authorization": f"Bearer {KEYS['BOB']}"}

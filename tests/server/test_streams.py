@@ -43,6 +43,8 @@ from tests.server.wires import (
 )
 from tests.server.world import BOUND_S, WIRES, World, world
 
+pytestmark = pytest.mark.system
+
 #: How soon an upstream must be free after its reader has gone or a stop was asked.
 FREED_S = 2.0
 some_wires = pytest.mark.parametrize("wire", WIRES)

@@ -59,6 +59,7 @@ def text_on(name: str, count: int | None = None) -> str:
     return "".join(event.text for event in events if isinstance(event, ev.TextDelta))
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("wire", ["plain", "native"])
 @pytest.mark.parametrize(
     ("options", "code", "count"),
@@ -82,6 +83,7 @@ def test_a_fault_is_put_in(
         assert b'"attempts":3' in body  # tried again, as a provider with HTTP 503 would be
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("wire", WIRES)
 def test_streamed_and_whole_are_the_same(server: Served, wire: str) -> None:
     streamed = text_of(wire, played(server.port, wire, "tape/reasoning?speed=max"))
@@ -94,6 +96,7 @@ def test_streamed_and_whole_are_the_same(server: Served, wire: str) -> None:
         assert whole["usage"]["reasoning_tokens"] > 100
 
 
+@pytest.mark.system
 def test_a_tape_s_own_timings_are_played(server: Served) -> None:
     state = ask(server.port, "/v1/streams", {"prompt": "?", "model": "mine/slow", "stream": False})
     assert (state.json["text"], state.json["reasoning"]) == ("slow", "Hm.")
@@ -103,6 +106,7 @@ def test_a_tape_s_own_timings_are_played(server: Served) -> None:
     assert state.json["timing"]["total"] >= 199
 
 
+@pytest.mark.system
 def test_calls_are_those_of_the_tape(server: Served) -> None:
     tools = [{"type": "function", "function": {"name": "river_gauge", "parameters": {}}}]
     body = {"prompt": "?", "model": "tape/tools?speed=max", "stream": False, "tools": tools}
@@ -113,6 +117,7 @@ def test_calls_are_those_of_the_tape(server: Served) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.system
 def test_tapes_are_in_the_catalogue_and_never_the_default(server: Served) -> None:
     listed = ask(server.port, "/v1/models").json
     shown = {m["id"]: m["available"] for m in listed["data"] if m["provider"] in ("tape", "mine")}
@@ -124,12 +129,14 @@ def test_tapes_are_in_the_catalogue_and_never_the_default(server: Served) -> Non
     assert listed["default"] == "safe"
 
 
+@pytest.mark.system
 def test_a_tape_may_be_part_of_a_route(server: Served) -> None:
     body = played(server.port, "native", "safe")
     assert text_of("native", body) == "slow"
     assert b'"route":"mine/slow"' in body
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("path", [PATHS[wire] for wire in WIRES])
 @pytest.mark.parametrize(
     ("model", "status", "code", "says"),
@@ -156,6 +163,7 @@ def test_a_wrong_name_says_what_would_be_right(
     assert says in answer.error["message"]
 
 
+@pytest.mark.system
 def test_a_playing_is_stopped(server: Served) -> None:
     from tests.helpers.arrivals import request
 

@@ -25,6 +25,8 @@ from tests.helpers.redis import empty_redis
 from tests.server.serving import Reader, ask, data_of, frames, ids, serving
 from tests.server.wires import PATHS, body_of
 
+pytestmark = pytest.mark.system
+
 TOKENS = ["Wo", "hin", " 🌊", " fließt", " er", "?"]
 CONFIG = """
 [auth.keys]

@@ -25,6 +25,8 @@ from tests.helpers.redis import empty_redis
 from tests.server.serving import Served, anonymous, serving
 from tests.server.wires import EVERY_WIRE, PATHS, body_of
 
+pytestmark = pytest.mark.system
+
 SAMPLE = 30
 CALL = {
     "index": 0,

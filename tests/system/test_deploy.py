@@ -19,6 +19,8 @@ from tests.helpers.polling import eventually
 from tests.helpers.processes import HEADWATER, environment, stopped_at_the_end
 from tests.server.serving import ask, serving
 
+pytestmark = pytest.mark.system
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 

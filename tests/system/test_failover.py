@@ -27,6 +27,8 @@ from tests.server.serving import Reader, Served, ask, frames, serving
 from tests.server.wires import EVERY_WIRE, PATHS, body_of, is_end, outcome, text_of
 from tests.server.world import WIRES
 
+pytestmark = pytest.mark.system
+
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 TOKENS = ["It ", "is ", "light", "."]
 SECOND = chat(TOKENS, usage=USAGE)

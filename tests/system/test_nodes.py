@@ -24,6 +24,8 @@ from tests.helpers.redis import empty_redis
 from tests.server.serving import Reader, Served, ask, frames, ids, serving
 from tests.server.wires import outcome, text_of
 
+pytestmark = pytest.mark.system
+
 TOKENS = [
     "Was ",
     "weiß ",

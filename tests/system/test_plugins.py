@@ -17,6 +17,8 @@ from tests.helpers.arrivals import request
 from tests.helpers.processes import HEADWATER, environment
 from tests.server.serving import Reader, Served, ask, data_of, frames, ids, serving
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "plugin"
 WORDS = ["Meine ", "Damen ", "und ", "Herren 🎬"]

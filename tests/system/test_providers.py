@@ -17,6 +17,8 @@ from tests.providers.recorded import ALL, MADE_ID, Recorded
 from tests.server.serving import Served, ask, data_of, frames, serving
 from tests.server.wires import outcome
 
+pytestmark = pytest.mark.system
+
 every_dialect = pytest.mark.parametrize("recorded", ALL, ids=[r.name for r in ALL])
 
 KEYS = {"openai": "authorization", "responses": "authorization", "anthropic": "x-api-key"}

@@ -26,6 +26,8 @@ from tests.helpers.servers import Server, is_running
 from tests.server.serving import Reader, Served, ask, data_of, frames, ids, serving
 from tests.server.wires import outcome, text_of
 
+pytestmark = pytest.mark.system
+
 WIRES = ["native", "plain", "openai", "responses", "anthropic", "ui", "agui"]
 LONG = "Write a long story about a river, from its spring to the sea."
 LEASE_S = 1.0

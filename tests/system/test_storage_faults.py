@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from headwater.events import StreamError, decode
 from headwater.testing import FaultyUpstream, chat
 from tests.helpers.arrivals import request
@@ -15,6 +17,8 @@ from tests.helpers.polling import eventually
 from tests.helpers.redis import redis_server
 from tests.server.serving import Reader, ask, data_of, frames, serving
 from tests.server.wires import outcome
+
+pytestmark = pytest.mark.system
 
 BOUND_S = 30.0
 BODY = {"prompt": "?"}
