@@ -13,7 +13,7 @@ from typing import NamedTuple, get_args
 import pytest
 from msgspec import structs
 
-from headwater.errors import HeadwaterError, UpstreamError
+from headwater.errors import HeadwaterError, StorageError, UpstreamError
 from headwater.events import (
     EndedBy,
     Event,
@@ -274,3 +274,38 @@ def test_a_process_that_takes_over_says_why_it_does_not_continue(
             await hub.store.aclose()
 
     asyncio.run(scenario())
+
+
+class Late(SqliteStore):
+    """Makes a stream, and answers that it may not have."""
+
+    async def create(self, record: Record, plan: bytes | None = None) -> None:
+        await super().create(record, plan)
+        raise StorageError("store_unavailable", "no answer")
+
+
+def test_a_stream_whose_store_answered_too_late_is_ended_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        meter, store = Meter(), Late(tmp_path / "s.db", lease_s=1)
+        hub = Hub(SETTINGS, store, observer=Observer([meter]))
+        with pytest.raises(StorageError):
+            await hub.start(
+                Generation(ScriptedSource(), "m"),
+                StreamOptions(principal="me", on_disconnect="continue"),
+                "s",
+            )
+        await eventually_async(lambda: meter.ended)
+        record, _ = await hub.find("s", "me")
+        state = (await hub.snapshot(record)).describe()
+        assert (state["status"], state["ended_by"], state["repair"]) == ("failed", "storage", None)
+        assert meter.ended == [("storage_failed", "storage")]
+        await hub.aclose()
+        await store.aclose()
+
+    asyncio.run(scenario())
+    (line,) = [r for r in caplog.records if hasattr(r, "ended_by")]
+    assert line.levelno == logging.WARNING
+    assert vars(line)["ended_by"] == "storage"
+    assert line.getMessage() == "stream s of this process ended late: storage_failed"

@@ -90,13 +90,21 @@ class Sweeper:
                     "stream %s of this process ended late: %s",
                     stream,
                     event.code,
-                    extra={"ended_by": event.ended_by, "node": self._store.node},
+                    extra={
+                        "ended_by": event.ended_by,
+                        "node": self._store.node,
+                        "repair": event.repair or None,
+                    },
                 )
+                if event.timing is None:  # else its producer has counted it
+                    self._observer.swept(event.code, event.ended_by or "provider")
 
     async def _take_over(self, record: Record, tail: Tail, ended_by: EndedBy) -> None:
         error = interrupted(ended_by)
         try:
             repair = await self._take_on(record, tail, Break(error, ended_by))
+        except HeadwaterError as failure:
+            repair = failed(failure.code)
         except Exception:  # no other process would end it
             log.exception("stream %s cannot be continued", record.stream)
             repair = failed("internal")
