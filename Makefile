@@ -3,6 +3,9 @@
 HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
+# Most tests wait for a server, so that two cores serve four workers. A file stays with one worker,
+# since its tests share servers; tests/conftest.py says which files are first.
+PYTEST := $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 # The steps of a command are its prerequisites, and they are meant in this order.
@@ -19,10 +22,10 @@ demo: ## Install, fetch the embedded model, serve the playground: PORT=8000 HOST
 	@exec $(BIN)/headwater serve --host "$(HOST)" --port "$(PORT)"
 
 test: system-packages install-dev static js ## Everything that must hold, system programs included
-	@$(BIN)/pytest -m "not proof" --numprocesses 2 --dist loadfile
+	@$(PYTEST) -m "not proof"
 
 check: install-dev static ## The part that needs no system program: format, lint, types, unit tests
-	@$(BIN)/pytest -m "not system and not proof" --numprocesses 2 --dist loadfile
+	@$(PYTEST) -m "not system and not proof"
 
 proof: install-dev ## The exhaustive runs of which the tests run a sample
 	@$(BIN)/pytest -m proof

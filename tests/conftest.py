@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,18 @@ Figures = Callable[[str, str], None]
 # A busy machine would fail an example that takes 0.2 s.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
+
+
+# A shell starts its background jobs with SIGINT ignored, and programs that tests interrupt would
+# inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Files with servers wait more than they compute: begun first, they overlap, and the short unit
+    # tests fill the workers at the end.
+    items.sort(key=lambda item: item.get_closest_marker("system") is None)
 
 
 def pytest_collection_finish() -> None:

@@ -206,8 +206,15 @@ DRIPS: dict[str, tuple[bytes, bytes]] = {
         b"1000\r\n%b\r\n" % (b"a" * 4096),
     ),
 }
-#: The server's deadline is 20 s, looked at again in the middle of a body.
-DRIP_S = 45.0
+#: Headwater with a deadline for a whole request of 2 s; it is 20 s.
+IMPATIENT = """\
+import headwater.server.protocol as protocol
+protocol._ARRIVES_S = 2.0
+from headwater.cli import main
+main()
+"""
+#: The deadline is looked at again in the middle of a body.
+DRIP_S = 20.0
 
 
 @contextmanager
@@ -255,9 +262,10 @@ def test_fault_39_a_request_that_never_comes_whole_is_cut_off(
 
 
 @pytest.fixture(scope="module")
-def slow(w: World) -> dict[str, bool]:
+def slow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bool]:
     """Which kinds of slow requests were cut off: all of them at once, since each is a wait."""
-    with dripping(w, 1) as drips:
+    folder, command = tmp_path_factory.mktemp("slow"), (sys.executable, "-c", IMPATIENT)
+    with world(folder, command=command) as w, dripping(w, 1) as drips:
         until = time.monotonic() + DRIP_S
         cut: dict[str, bool] = dict.fromkeys(drips, False)
         while time.monotonic() < until and not all(cut.values()):

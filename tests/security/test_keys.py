@@ -87,8 +87,9 @@ def test_wrong_keys_wait_and_the_right_one_does_not(tmp_path: Path) -> None:
         def guess() -> None:
             answered.append(ask(served.port, "/v1/streams", headers=bearer("guess")).status)
 
-        for _ in range(12):  # beyond these every one waits the longest time
-            guess()
+        with ThreadPoolExecutor(12) as pool:  # beyond these every one waits the longest time
+            for _ in range(12):
+                pool.submit(guess)
         threads = [threading.Thread(target=guess) for _ in range(20)]
         for thread in threads:
             thread.start()

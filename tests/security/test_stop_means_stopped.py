@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from headwater.stores.sqlite import SqliteStore
+from headwater.streams.local import PRESENCE_S
 from headwater.testing import STALL, Answer, FaultyUpstream, chunk
 from tests.conftest import Figures
 from tests.helpers.processes import HEADWATER
@@ -115,7 +116,7 @@ def test_readers_that_moved_keep_it_alive(pair: Pair) -> None:
     other = follow(pair.b, reader.stream)
     other.until(b"text-delta")
     reader.leave()
-    time.sleep(10)  # longer than a reader is believed to be there that says nothing
+    time.sleep(PRESENCE_S + 1)  # a remote reader without a heartbeat would have expired
     assert pair.upstream.posts[0].hung_up_at is None
     other.leave()
     pair.upstream.wait(lambda: pair.upstream.posts[0].hung_up_at is not None, BOUND_S)
@@ -146,7 +147,7 @@ def test_a_process_that_was_killed_is_no_cause_for_a_warning(tmp_path: Path) -> 
             a.process.kill()
         with node(store, upstream, tmp_path / "c") as c:
             assert outcome("native", other.rest()) == "interrupted"
-            time.sleep(1)
+            time.sleep(0.2)
             assert LATE not in b.output + c.output
 
 

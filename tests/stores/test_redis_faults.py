@@ -110,7 +110,7 @@ def test_fault_46_redis_stops_for_a_moment_and_nothing_is_lost(server: RedisServ
                     writer.write(5)
                 # Past the point where the connection is given up for another one: what waits in
                 # the old one's buffers is then taken twice, and must not be there twice.
-                await asyncio.sleep(2.6)
+                await asyncio.sleep(2.6)  # the outage itself
                 for writer in writers:
                     writer.write(5)
                     assert len(writer.answers) == 5
@@ -169,7 +169,7 @@ def test_fault_46_redis_dies_and_comes_back_empty(server: RedisServer) -> None:
             writer.write(3)
             await refused(store.tail("s"))
             await refused(store.create(Record("t", "me", "model", 1)))
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.2)
             assert len(writer.answers) == 3
             await asyncio.to_thread(server.start)
             assert (await writer.answered())[3:] == ["gone"] * 3
@@ -403,7 +403,7 @@ def test_fault_47_a_master_that_steps_down_is_waited_for(server: RedisServer) ->
             with server.client() as client:
                 client.execute_command("REPLICAOF", "127.0.0.1", "1")
                 writer.write(3)
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.2)
                 assert len(writer.answers) == 3
                 await refused(store.create(Record("t", "me", "model", 1)))
                 client.execute_command("REPLICAOF", "NO", "ONE")

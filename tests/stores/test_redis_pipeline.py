@@ -291,7 +291,7 @@ def test_a_lost_cancellation_does_not_keep_a_store_from_closing() -> None:
     class Deaf(Dialler):
         async def connect(self) -> Any:
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(60)
+                await asyncio.sleep(60)  # cancelled long before
             raise ConnectionError
 
     async def main() -> None:
@@ -309,7 +309,7 @@ def test_a_question_whose_cancellation_was_lost_is_cancelled() -> None:
     class Deaf(Client):
         async def _ask(self, commands: Any) -> list[Any]:
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(60)
+                await asyncio.sleep(60)  # cancelled long before
             return ["reply"]
 
     async def main() -> None:

@@ -19,7 +19,7 @@ from headwater.stores.base import Record, Store, Tail
 from headwater.stores.redis import RedisStore
 from headwater.stores.redis import store as store_module
 from headwater.stores.redis.client import _check
-from tests.helpers.polling import eventually
+from tests.helpers.polling import eventually, eventually_async
 from tests.helpers.redis import RedisServer, redis_server
 from tests.stores.driving import P1, opened
 
@@ -181,8 +181,11 @@ def test_a_running_stream_stays_while_its_owner_lives(
             await asyncio.sleep(0.1)
             await store.beat()
         assert [record.stream for record in await store.list("me", 9)] == ["kept"]
-        await asyncio.sleep(1.0)  # nobody beats any more
-        assert await store.tail("kept") is None
+
+        async def gone() -> bool:
+            return await store.tail("kept") is None
+
+        await eventually_async(gone, "what is not renewed is gone")
         await store.aclose()
         await other.aclose()
 
@@ -215,27 +218,35 @@ def test_names_go_with_their_streams(server: RedisServer) -> None:
         await store.create(record(store, "running", "label"))
         for number in range(300):
             await end(store, f"s{number}")
-        await asyncio.sleep(0.7)
+        await eventually_async(lambda: logs(server, "s[0-9]*") == [], "they are gone")
         # Whatever writes a list removes more names than it adds.
         for name in ("more", "most"):
             await end(store, name)
         assert lists(server) == [{"running", "more", "most"}] * 2
-        await asyncio.sleep(0.7)
+        await eventually_async(lambda: logs(server, "mo*") == [], "these are gone")
         assert [each.stream for each in await store.labelled("label", 9)] == ["running"]
         assert [each.stream for each in await store.list("me", 9)] == ["running"]
         assert lists(server) == [{"running"}] * 2
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         store.append("running", START, P1, b"end", True, ended.set_result)
         assert await ended == "ok"
-        await asyncio.sleep(0.7)
-        with server.client() as client:
-            assert sorted(client.keys("*")) == of_node(store)
+        await eventually_async(lambda: keys(server) == of_node(store), "all of it is gone")
         await store.release()
         await store.aclose()
 
     asyncio.run(run())
     with server.client() as client:
         assert client.keys("*") == []
+
+
+def keys(server: RedisServer, pattern: str = "*") -> list[bytes]:
+    with server.client() as client:
+        return sorted(client.keys(pattern))
+
+
+def logs(server: RedisServer, streams: str) -> list[bytes]:
+    """The keys of the streams whose ids match this pattern."""
+    return keys(server, f"hw:{{{streams}}}*")
 
 
 def lists(server: RedisServer) -> list[set[str]]:
@@ -268,9 +279,7 @@ def test_a_connection_that_is_lost_at_the_end_leaves_no_name(server: RedisServer
             store.append(f"s{number}", START, P1, b"end", True, done)
             assert await ended in ("ok", "duplicate")
             await asyncio.sleep(0.02)
-        await asyncio.sleep(1.0)
-        with server.client() as client:
-            assert sorted(client.keys("*")) == of_node(store)
+        await eventually_async(lambda: keys(server) == of_node(store), "no name is left")
         await store.aclose()
 
     asyncio.run(run())
@@ -290,11 +299,9 @@ def test_a_process_that_died_at_the_end_of_a_stream_leaves_no_name(server: Redis
         assert await other.orphans() == []
         await other.release()
         await other.aclose()
-        await asyncio.sleep(0.7)
 
     asyncio.run(run())
-    with server.client() as client:
-        assert client.keys("*") == []
+    eventually(lambda: keys(server) == [], "no name is left")
 
 
 def test_two_deployments_in_one_redis_by_their_prefixes(server: RedisServer) -> None:

@@ -14,7 +14,7 @@ import pytest
 from headwater.events.position import START, Position
 from headwater.stores.base import SILENT_S, Entry, Note, Tail, stall_s
 from headwater.stores.sqlite import SqliteStore
-from tests.helpers.polling import eventually_async
+from tests.helpers.polling import eventually, eventually_async
 from tests.stores.backends import Make, shared_stores
 from tests.stores.driving import P1, P2, Driver, driven, opened
 
@@ -113,8 +113,13 @@ def test_who_stalls_keeps_its_streams_for_a_time(make: Make) -> None:
                 assert list(driver.run(other.stalled())) == []
             assert driver.run(other.alive(one.node))
             driver.run(asyncio.sleep(0.3 * lease_s))
-        driver.run(asyncio.sleep(0.7))
-        assert _orphans(driver, 1) == [("begun", one.node), ("open", one.node)]
+
+        def orphans() -> list[tuple[str, str]]:
+            _beat(driver, 1)
+            return _orphans(driver, 1)
+
+        found = eventually(orphans, "what stalled for too long has lost its streams")
+        assert found == [("begun", one.node), ("open", one.node)]
         assert driver.takeover("open", one.node, by=other) == Tail(Position(2, 0), False)
         _beat(driver, 0)  # it was only slow: what is left is its own again
         assert _orphans(driver, 1) == []

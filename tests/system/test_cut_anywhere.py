@@ -153,13 +153,17 @@ TOKENS = [f"{number}·" for number in range(30)]
 CUTS = 3
 
 
-async def _one(port: int, chance: random.Random) -> str:
+async def _one(port: int, chance: random.Random, refused: list[bytes]) -> str:
     """The text of one stream, its connection reset at three random moments."""
     stream, last, text, cuts = "", "", "", CUTS
     while True:
         reader, writer = await _asked(port, stream, last)
         try:
             head = await reader.readuntil(b"\r\n\r\n")
+            if head.startswith(b"HTTP/1.1 503 "):  # a starved server may refuse; clients retry
+                refused.append(head)
+                await asyncio.sleep(0.1 + chance.random() / 10)
+                continue
             stream = stream or _header(head, b"headwater-stream")
             decoder = Decoder()
             left = chance.randint(1, 900) if cuts else 1 << 30
@@ -213,10 +217,12 @@ def _header(head: bytes, name: bytes) -> str:
 def test_a_thousand_streams_each_cut_three_times(
     store: str, tmp_path: Path, figures: Figures
 ) -> None:
+    refused: list[bytes] = []
+
     async def all_of(port: int, count: int) -> list[str]:
         chance = random.Random(7)
         return await asyncio.gather(
-            *(_one(port, random.Random(chance.random())) for _ in range(count))
+            *(_one(port, random.Random(chance.random()), refused) for _ in range(count))
         )
 
     with (
@@ -227,9 +233,9 @@ def test_a_thousand_streams_each_cut_three_times(
         whole = sum(text == "".join(TOKENS) for text in texts)
         figures(
             f"{store.partition(':')[0]}: of 1,000 streams at once, each cut three times, whole",
-            f"{whole}",
+            f"{whole}, after {len(refused)} refusals",
         )
-        assert whole == 1000, set(texts)
+        assert whole == 1000, (set(texts), served.output[-2000:])
         assert len(upstream.posts) == 1000
 
 

@@ -88,7 +88,7 @@ def test_it_is_ready_without_starting_the_model(server: Server) -> None:
 
 def test_curl_prints_tokens_one_by_one(server: Server, figures: Figures) -> None:
     for start in ("cold", "warm"):
-        began, seen = curl(server.port, json.dumps({"prompt": PROMPT}))
+        began, seen = curl(server.port, json.dumps({"prompt": PROMPT, "max_tokens": 64}))
         assert seen[-1][1] == b"[DONE]"
         tokens = [(at, json.loads(data)["token"]) for at, data in seen[:-1]]
         assert len(tokens) >= 5, tokens
@@ -192,7 +192,7 @@ def test_a_model_that_is_killed_every_time_ends_the_answer_with_one_error(
     assert last["code"] == "truncated"
     assert last["retryable"] is True
 
-    began, tokens = curl(server.port, json.dumps({"prompt": PROMPT}))
+    began, tokens = curl(server.port, json.dumps({"prompt": PROMPT, "max_tokens": 16}))
     assert len(tokens) > 1
     assert tokens[-1][1] == b"[DONE]"
     assert b"error" not in tokens[-2][1]

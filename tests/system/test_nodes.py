@@ -149,7 +149,7 @@ def test_readers_elsewhere_keep_it_alive(store: str, tmp_path: Path) -> None:
         other = follow(b, reader.stream)
         other.until(b"text-delta")
         reader.leave()
-        time.sleep(2.5)
+        time.sleep(2.5)  # a stream without readers would be cancelled after 1 s
         assert upstream.posts[0].hung_up_at is None
         other.leave()
         upstream.wait(lambda: upstream.posts[0].hung_up_at is not None, BOUND_S)
