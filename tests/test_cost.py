@@ -24,7 +24,7 @@ from headwater.providers.openai_chat import ChatCompletions
 from headwater.requests.runtime import WIRES
 from headwater.routing.router import Router
 from headwater.routing.source import Candidate
-from headwater.server.protocol import TransportSink
+from headwater.server.transport import TransportSink
 from headwater.settings import HedgeSettings, Settings
 from headwater.stores.memory import MemoryStore
 from headwater.streams import Hub

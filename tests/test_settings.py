@@ -13,8 +13,8 @@ from headwater.errors import ConfigurationError
 from headwater.settings import (
     Endpoint,
     HedgeSettings,
+    KeyLimits,
     KeySettings,
-    LimitSettings,
     ModelSettings,
     ProviderSettings,
     Settings,
@@ -80,6 +80,7 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         "limits.tokens_per_minute": None,
         "limits.concurrent_streams": None,
         "limits.max_output_tokens": None,
+        "limits.write_timeout_s": 30.0,
     }
     assert {key: get(settings, key) for key in expected} == expected
     fixed = {f"{row.section}.{row.key}" for row in document() if ".NAME" not in row.section}
@@ -137,7 +138,7 @@ def test_documented_defaults_are_what_a_file_of_them_gives(tmp_path: Path) -> No
         (
             f'[auth.keys]\na = {{ key = "{SHA}", limits = {{ concurrent_streams = 3 }} }}',
             "auth.keys.a.limits",
-            LimitSettings(concurrent_streams=3),
+            KeyLimits(concurrent_streams=3),
         ),
         (
             '[server]\ntrusted_proxies = ["10.0.0.0/8", "::1"]',

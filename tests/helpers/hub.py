@@ -58,6 +58,7 @@ class BucketSink:
         self.room = room
         self.closed = False
         self.aborted = False
+        self.stuck: int | None = None
 
     def write(self, data: bytes) -> bool:
         assert not self.closed
@@ -71,6 +72,10 @@ class BucketSink:
 
     def abort(self) -> None:
         self.aborted = True
+
+    def taken(self) -> int | None:
+        """Everything is taken at once; `stuck` is what a test says of a connection that is not."""
+        return self.stuck
 
     def empty(self, room: int) -> None:
         """There is room again."""

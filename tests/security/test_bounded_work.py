@@ -18,7 +18,7 @@ from headwater.providers.forwarding import Forwarding
 from headwater.providers.gemini_request import content_body
 from headwater.requests.limits import Limits
 from headwater.requests.runtime import WIRES
-from headwater.settings import LimitSettings
+from headwater.settings import KeyLimits
 from headwater.testing import DONE, Answer, chunk
 from headwater.wires.agui import RunFold
 from headwater.wires.base import Fold, dump
@@ -147,14 +147,14 @@ def test_a_citation_measures_only_the_text_since_the_last() -> None:
 def test_no_path_is_built_for_a_member_that_is_not_refused() -> None:
     inner = {Counted(f"m{number}"): {"a": [1]} for number in range(1000)}
     options = {"x" * 100_000: inner}
-    limits = Limits(lambda principal: LimitSettings(max_output_tokens=100))
+    limits = Limits(lambda principal: KeyLimits(max_output_tokens=100))
     limits.capped(None, GenerationRequest(messages=[], options=options))
     Forwarding([], ["*"]).check(options, "a")
     assert Counted.formatted == 0
 
 
 def test_a_member_that_is_refused_is_named() -> None:
-    limits = Limits(lambda principal: LimitSettings(max_output_tokens=100))
+    limits = Limits(lambda principal: KeyLimits(max_output_tokens=100))
     for options, path in (
         ({"extra": [{"n_predict": 101}]}, "extra[0].n_predict"),
         ({"x" * 100_000: {"n_predict": 101}}, "x" * 100),

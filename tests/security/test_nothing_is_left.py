@@ -20,7 +20,7 @@ import pytest
 from headwater.events import TextDelta
 from headwater.requests.limits import Limits
 from headwater.settings import Settings
-from headwater.settings.schema import LimitSettings, StoreSettings
+from headwater.settings.schema import KeyLimits, StoreSettings
 from headwater.stores.base import Store
 from headwater.stores.memory import MemoryStore
 from headwater.stores.redis import RedisStore
@@ -133,7 +133,7 @@ async def burden(hub: Hub, other: Hub, limits: Limits, seconds: float) -> None:
 async def soak(place: Place, seconds: float, ttl_s: float) -> dict[str, int]:
     """What is left; fails when more is kept meanwhile than what ends within `ttl_s` explains."""
     settings = Settings(store=StoreSettings(ttl_s=ttl_s, lease_s=LEASE_S))
-    limits = Limits(lambda _: LimitSettings(requests_per_minute=600_000))
+    limits = Limits(lambda _: KeyLimits(requests_per_minute=600_000))
     hub, other = (Hub(settings, place.make(ttl_s)) for _ in range(2))
     await hub.open()
     await other.open()

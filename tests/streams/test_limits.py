@@ -15,7 +15,7 @@ from headwater.events import TextDelta, Usage
 from headwater.generation import GenerationRequest
 from headwater.providers.base import Finish
 from headwater.requests.limits import Bucket, Limits, Ticket
-from headwater.settings import LimitSettings
+from headwater.settings import KeyLimits
 from tests.helpers.hub import begin, make_hub
 
 ASKED = GenerationRequest(messages=[{"role": "user", "content": "x" * 40}])
@@ -53,7 +53,7 @@ def test_no_more_pass_than_a_bucket_allows(
 ) -> None:
     """In any span of time: a minute's worth, and what the span adds; who waits as told passes."""
     clock = Clock()
-    limits = Limits(lambda _: LimitSettings(requests_per_minute=per_minute), clock)
+    limits = Limits(lambda _: KeyLimits(requests_per_minute=per_minute), clock)
     passed: list[float] = []
     for wait, obedient in steps:
         clock.now += wait
@@ -91,7 +91,7 @@ def test_a_bucket_owes_and_fills_and_never_overflows(
 
 
 def test_one_principal_does_not_touch_another() -> None:
-    limits = Limits(lambda _: LimitSettings(requests_per_minute=1, concurrent_streams=1), Clock())
+    limits = Limits(lambda _: KeyLimits(requests_per_minute=1, concurrent_streams=1), Clock())
     limits.admit("ann")
     assert refusal(limits, "ann") is not None
     assert refusal(limits, "bob") is None
@@ -99,14 +99,14 @@ def test_one_principal_does_not_touch_another() -> None:
 
 
 def test_what_could_not_begin_was_not_used() -> None:
-    limits = Limits(lambda _: LimitSettings(requests_per_minute=1, concurrent_streams=1), Clock())
+    limits = Limits(lambda _: KeyLimits(requests_per_minute=1, concurrent_streams=1), Clock())
     for _ in range(3):
         limits.admit("ann").unused()
 
 
 def test_a_refusal_costs_nothing() -> None:
     clock = Clock()
-    limits = Limits(lambda _: LimitSettings(requests_per_minute=60), clock)
+    limits = Limits(lambda _: KeyLimits(requests_per_minute=60), clock)
     for _ in range(60):
         limits.admit("ann")
     for _ in range(100):
@@ -123,7 +123,7 @@ def test_a_refusal_costs_nothing() -> None:
 def test_tokens_are_counted_at_the_end(usage: Usage | None, used: float) -> None:
     async def scenario() -> None:
         clock = Clock()
-        limits = Limits(lambda _: LimitSettings(tokens_per_minute=60), clock)
+        limits = Limits(lambda _: KeyLimits(tokens_per_minute=60), clock)
         stream, source = await begin(make_hub(), principal="ann")
         limits.admit("ann").begun(stream)
         source.say(*(TextDelta("x") for _ in range(3)))
@@ -144,7 +144,7 @@ def test_tokens_are_counted_at_the_end(usage: Usage | None, used: float) -> None
 
 def test_running_streams_count_by_their_pieces() -> None:
     async def scenario() -> None:
-        limits = Limits(lambda _: LimitSettings(tokens_per_minute=60), Clock())
+        limits = Limits(lambda _: KeyLimits(tokens_per_minute=60), Clock())
         stream, source = await begin(make_hub(), principal="ann")
         limits.admit("ann").begun(stream)
         for _ in range(60):
@@ -159,7 +159,7 @@ def test_running_streams_count_by_their_pieces() -> None:
 @pytest.mark.parametrize("how", ["end", "stop", "abandon"])
 def test_a_place_is_free_when_a_stream_is_over(how: str) -> None:
     async def scenario() -> weakref.ref[object]:
-        limits = Limits(lambda _: LimitSettings(concurrent_streams=1), Clock())
+        limits = Limits(lambda _: KeyLimits(concurrent_streams=1), Clock())
         stream, source = await begin(make_hub(), principal="ann")
         limits.admit("ann").begun(stream)
         error = refusal(limits)
@@ -186,7 +186,7 @@ def test_a_place_is_free_when_a_stream_is_over(how: str) -> None:
 
 def test_a_stream_that_ended_at_once_holds_no_place() -> None:
     async def scenario() -> None:
-        limits = Limits(lambda _: LimitSettings(concurrent_streams=1), Clock())
+        limits = Limits(lambda _: KeyLimits(concurrent_streams=1), Clock())
         stream, source = await begin(make_hub(), principal="ann")
         source.end()
         limits.admit("ann").begun(stream)
@@ -197,7 +197,7 @@ def test_a_stream_that_ended_at_once_holds_no_place() -> None:
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_the_longest_answer(name: str) -> None:
-    limits = Limits(lambda _: LimitSettings(max_output_tokens=100))
+    limits = Limits(lambda _: KeyLimits(max_output_tokens=100))
     assert limits.capped(None, ASKED).options == {"max_tokens": 100}
 
     def asked(tokens: int | None) -> GenerationRequest:
@@ -213,7 +213,7 @@ def test_the_longest_answer(name: str) -> None:
 
 def test_idle_principals_are_forgotten() -> None:
     clock = Clock()
-    limits = Limits(lambda _: LimitSettings(requests_per_minute=60), clock)
+    limits = Limits(lambda _: KeyLimits(requests_per_minute=60), clock)
     for number in range(5000):
         clock.now += 0.1
         limits.admit(f"user-{number}").unused()

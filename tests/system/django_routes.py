@@ -28,7 +28,11 @@ async def asynchronous(request: HttpRequest) -> Any:
 
 def cancel(request: HttpRequest) -> Any:
     return stream_response(
-        app.hw, json.loads(request.body)["prompt"], request=request, on_disconnect="cancel"
+        app.hw,
+        json.loads(request.body)["prompt"],
+        request=request,
+        on_disconnect="cancel",
+        wire=request.GET.get("wire", "plain"),
     )
 
 

@@ -27,7 +27,8 @@ def body() -> Any:
 
 @app.post("/cancel")
 def cancel() -> Response:
-    return stream_response(hw, body()["prompt"], on_disconnect="cancel")
+    wire = request.args.get("wire", "plain")
+    return stream_response(hw, body()["prompt"], on_disconnect="cancel", wire=wire)
 
 
 @app.post("/own")

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from headwater.adapters.sockets import ReaderSocket
 from headwater.streams import Sink, Subscriber
 
 #: The key in `scope["extensions"]` under which a server offers a sink that writes straight to its
@@ -17,6 +18,13 @@ DIRECT_SINK: Final = "headwater.sink"
 #: What may wait for a slow host before its reader leaves the live edge; asyncio's own high-water
 #: mark for a transport.
 HIGH_WATER: Final = 64 * 1024
+
+#: Most bytes that a host is handed at once. Where it hides its socket, a piece that it has sent is
+#: the only sign that its reader takes anything: a large piece would hide a slow reader's progress.
+PIECE: Final = 16 * 1024
+
+# A host whose connection was cut hears of it from the kernel at once.
+_HEARS_S: Final = 1.0
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -57,7 +65,8 @@ async def deliver(
         await send({"type": "http.response.body", "body": b""})
         return
     direct = scope.get("extensions", {}).get(DIRECT_SINK)
-    sink: RunningSink = AsgiSink(send, gone) if direct is None else direct(gone)
+    socket = ReaderSocket.of_scope(scope)
+    sink: RunningSink = AsgiSink(send, gone, socket) if direct is None else direct(gone)
     subscriber = attach(sink)
     try:
         await sink.run()
@@ -70,16 +79,20 @@ class AsgiSink:
 
     on_ready: Callable[[], None] | None = None
 
-    def __init__(self, send: Send, gone: asyncio.Future[None]) -> None:
+    def __init__(self, send: Send, gone: asyncio.Future[None], socket: ReaderSocket) -> None:
         self._send = send
         self._gone = gone
+        self._socket = socket
         self._pending: list[bytes] = []
         self._size = 0
+        self._sent = 0
         self._closed = False
         self._aborted = False
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[object] | None = None
         self._sending = False
+        self._interrupted = False
+        self._cut = False
 
     def write(self, data: bytes) -> bool:
         self._pending.append(data)
@@ -95,14 +108,26 @@ class AsgiSink:
 
     def abort(self) -> None:
         self._aborted = True
+        if self._sending:
+            # A host that waits for the reader to take this piece would do so to close, too.
+            self._cut = self._socket.cut()
+            if not self._cut:
+                self._interrupt()
         self._rouse()
+
+    def taken(self) -> int | None:
+        return (self._socket.acknowledged() or self._sent) if self._sending else None
 
     async def run(self) -> None:
         self._task = asyncio.current_task()
         self._gone.add_done_callback(self._left)
         try:
             while not self._gone.done():
-                if self._pending:
+                if self._cut:
+                    await asyncio.wait((self._gone,), timeout=_HEARS_S)
+                    self._pending.clear()
+                    self._cut = False
+                elif self._pending:
                     await self._flush()
                 elif self._aborted:
                     raise ResponseAbortedError
@@ -113,9 +138,10 @@ class AsgiSink:
                     self._wake = asyncio.get_running_loop().create_future()
                     await self._wake
         except asyncio.CancelledError:
-            # Ours, to free a `send` that waits for a reader who has gone; any other goes on.
-            if not self._gone.done() or self._task is None or self._task.uncancel():
-                raise
+            if not self._interrupted or self._task is None or self._task.uncancel():
+                raise  # a cancellation from outside
+            if not self._gone.done():
+                raise ResponseAbortedError from None
         finally:
             self._gone.remove_done_callback(self._left)
 
@@ -124,7 +150,10 @@ class AsgiSink:
         self._pending.clear()
         self._size = 0
         self._sending = True
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        for start in range(0, len(body), PIECE):
+            piece = body[start : start + PIECE]
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+            self._sent += 1
         self._sending = False
         if len(body) >= HIGH_WATER and self.on_ready is not None:
             self.on_ready()
@@ -134,6 +163,12 @@ class AsgiSink:
             self._wake.set_result(None)
 
     def _left(self, _: asyncio.Future[None]) -> None:
-        if self._sending and self._task is not None:
-            self._task.cancel()
+        if self._sending:
+            self._interrupt()
         self._rouse()
+
+    def _interrupt(self) -> None:
+        """End a `send` that waits for the reader."""
+        if self._task is not None and not self._interrupted:
+            self._interrupted = True
+            self._task.cancel()

@@ -24,7 +24,8 @@ from headwater.adapters.bridged import (
 )
 from headwater.adapters.heads import error_answer, make_request_id, stream_headers
 from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
-from headwater.adapters.wsgi import BridgedBody, WsgiBody, reader_gone
+from headwater.adapters.sockets import ReaderSocket
+from headwater.adapters.wsgi import BridgedBody, WsgiBody
 from headwater.errors import ConfigurationError, HeadwaterError
 from headwater.requests.library import Question, Wish
 from headwater.requests.runtime import WIRES, wire_named
@@ -45,14 +46,20 @@ except ImportError as missing:
     ) from missing
 
 
-# What a WSGI server tells of the request that this thread or greenlet answers: its socket, too. No
-# `threading.local`: made before gevent patches threads, it would be one for all greenlets.
-_environ: ContextVar[dict[str, Any] | None] = ContextVar("headwater_environ", default=None)
+# The socket of the request that this thread or greenlet answers. No `threading.local`: made before
+# gevent patches threads, it would be one for all greenlets.
+_socket: ContextVar[ReaderSocket] = ContextVar("headwater_socket")
 
 
 @receiver(request_started)  # type: ignore[untyped-decorator]
 def _remember(environ: dict[str, Any] | None = None, **_: Any) -> None:
-    _environ.set(environ)
+    _socket.set(ReaderSocket.shown(environ or {}))
+
+
+def _socket_of(request: HttpRequest | None) -> ReaderSocket:
+    """Under ASGI the signal runs in a context of its own, but the request has the scope."""
+    scope = getattr(request, "scope", None)
+    return _socket.get(ReaderSocket()) if scope is None else ReaderSocket.of_scope(scope)
 
 
 class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
@@ -62,13 +69,13 @@ class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
     told that it is encoded already.
     """
 
-    def __init__(self, hw: Library, held: Held) -> None:
+    def __init__(self, hw: Library, held: Held, socket: ReaderSocket) -> None:
         headers = stream_headers(held.reading.wire) | answer_headers(held)
         super().__init__((), headers=headers)
         self._bridge = hw.bridge()
         self._held = held
         self._body: BridgedBody | None = None
-        self._gone = reader_gone(_environ.get() or {})
+        self._socket = socket
 
     def has_header(self, header: str) -> bool:
         """Whether it has this header; of `Content-Encoding` it says so."""
@@ -76,12 +83,12 @@ class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
 
     def __iter__(self) -> Iterator[bytes]:
         waiter = self._bridge.host.waiter()
-        self._body = BridgedBody(self._bridge, self._held, waiter)
-        return WsgiBody(self._body, waiter, self._gone)
+        self._body = BridgedBody(self._bridge, self._held, waiter, self._socket)
+        return WsgiBody(self._body, waiter, self._socket)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         waiter = _LoopWaiter()
-        body = self._body = BridgedBody(self._bridge, self._held, waiter)
+        body = self._body = BridgedBody(self._bridge, self._held, waiter, self._socket)
         try:
             while (data := body.take()) is not None:
                 if data:
@@ -157,7 +164,7 @@ def stream_response(
         held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
     except HeadwaterError as error:
         return _error(spoken, error)
-    return _answer(hw, held)
+    return _answer(hw, held, request)
 
 
 async def astream_response(
@@ -184,7 +191,7 @@ async def astream_response(
         held = await asyncio.wrap_future(begun)
     except HeadwaterError as error:
         return _error(spoken, error)
-    return _answer(hw, held)
+    return _answer(hw, held, request)
 
 
 def mount(hw: Library) -> list[URLPattern]:
@@ -228,12 +235,14 @@ def _read(
 ) -> HttpResponseBase:
     headers = {name.lower(): value for name, value in request.headers.items()}
     query = request.GET.dict()
-    return _answer(hw, looked_at(hw, stream, principal, headers=headers, query=query))
+    return _answer(hw, looked_at(hw, stream, principal, headers=headers, query=query), request)
 
 
-def _answer(hw: Library, held: Held) -> HttpResponseBase:
+def _answer(hw: Library, held: Held, request: HttpRequest | None) -> HttpResponseBase:
     whole = settled(held)
-    return StreamResponse(hw, held) if whole is None else _whole(*whole)
+    if whole is not None:
+        return _whole(*whole)
+    return StreamResponse(hw, held, _socket_of(request))
 
 
 def _whole(body: bytes, status: int, headers: dict[str, str]) -> HttpResponse:

@@ -21,7 +21,8 @@ from headwater.adapters.bridged import (
 )
 from headwater.adapters.heads import error_answer, make_request_id, stream_headers
 from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
-from headwater.adapters.wsgi import BridgedBody, WsgiBody, reader_gone
+from headwater.adapters.sockets import ReaderSocket
+from headwater.adapters.wsgi import BridgedBody, WsgiBody
 from headwater.errors import ConfigurationError, HeadwaterError
 from headwater.requests.library import Question, Wish
 from headwater.requests.runtime import WIRES, wire_named
@@ -107,7 +108,8 @@ def _answer(hw: Library, held: Held) -> Response:
     if whole is not None:
         return Response(*whole)
     waiter = hw.bridge().host.waiter()
-    body = WsgiBody(BridgedBody(hw.bridge(), held, waiter), waiter, reader_gone(request.environ))
+    socket = ReaderSocket.shown(request.environ)
+    body = WsgiBody(BridgedBody(hw.bridge(), held, waiter, socket), waiter, socket)
     headers = stream_headers(held.reading.wire) | answer_headers(held)
     return Response(body, headers=headers, direct_passthrough=True)
 

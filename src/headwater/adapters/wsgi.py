@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import _socket
-import socket
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
-from headwater.adapters.asgi import HIGH_WATER
+from headwater.adapters.asgi import HIGH_WATER, PIECE
 from headwater.adapters.bridge import Bridge, Waiter
 from headwater.adapters.bridged import Held
+from headwater.adapters.sockets import ReaderSocket
 from headwater.streams import Subscriber
 
 # How often a silent reader's socket is looked at.
 _LOOK_S: Final = 0.2
-
-Environ = dict[str, Any]
 
 
 class WsgiSink:
@@ -24,10 +21,15 @@ class WsgiSink:
 
     on_ready: Callable[[], None] | None = None
 
-    def __init__(self, waiter: Waiter) -> None:
+    def __init__(self, waiter: Waiter, socket: ReaderSocket) -> None:
         self.ended = False
         self.aborted = False
         self._waiter = waiter
+        self._socket = socket
+        # Pieces that the host has asked for, and whether it is sending the last: it asks for the
+        # next when that is sent.
+        self._asked = 0
+        self._sending = False
         # Appending and taking are one atomic step each.
         self._pending: deque[bytes] = deque()
         self._size = 0
@@ -48,9 +50,14 @@ class WsgiSink:
 
     def abort(self) -> None:
         self.aborted = True
+        if self._sending:
+            self._socket.cut()  # frees the host's thread, which waits for the reader
         self._waiter.wake()
 
-    def taken(self, size: int) -> None:
+    def taken(self) -> int | None:
+        return (self._socket.acknowledged() or self._asked) if self._sending else None
+
+    def make_room(self, size: int) -> None:
         """The host has taken so many bytes."""
         was_full = self._size >= HIGH_WATER
         self._size -= size
@@ -60,11 +67,18 @@ class WsgiSink:
     # in the host's
 
     def take(self) -> bytes:
-        """Everything that is there."""
-        parts = []
-        while self._pending:
+        """The next piece; nothing when none is there."""
+        self._asked += 1
+        parts, size = [], 0
+        while self._pending and size < PIECE:
             parts.append(self._pending.popleft())
-        return b"".join(parts)
+            size += len(parts[-1])
+        data = b"".join(parts)
+        if size > PIECE:
+            self._pending.appendleft(data[PIECE:])
+            data = data[:PIECE]
+        self._sending = bool(data)
+        return data
 
 
 class BridgedBody:
@@ -73,11 +87,11 @@ class BridgedBody:
     The host calls `close` when it is done, whether the reader took everything or not.
     """
 
-    def __init__(self, bridge: Bridge, held: Held, waiter: Waiter) -> None:
+    def __init__(self, bridge: Bridge, held: Held, waiter: Waiter, socket: ReaderSocket) -> None:
         self._loop = bridge.loop
         self._held = held
         self._waiter = waiter
-        self._sink = WsgiSink(waiter)
+        self._sink = WsgiSink(waiter, socket)
         self._closed = False
         self._subscriber: Subscriber | None = None
         self._loop.call_soon_threadsafe(self._begin)
@@ -88,7 +102,7 @@ class BridgedBody:
         ended = sink.ended  # read before what is pending: nothing is written after it
         data = sink.take()
         if data:
-            self._loop.call_soon_threadsafe(sink.taken, len(data))
+            self._loop.call_soon_threadsafe(sink.make_room, len(data))
         elif sink.aborted:
             raise ConnectionError("the stream was cut")
         elif ended:
@@ -106,6 +120,7 @@ class BridgedBody:
             reading = self._held.reading
             attach = reading.opened.reader(reading.wire, reading.options, reading.after)
             self._subscriber = attach(self._sink)
+            self._held.hold.close()  # from here on the subscriber is what counts as a reader
 
     def _leave(self) -> None:
         if self._subscriber is not None:
@@ -115,17 +130,17 @@ class BridgedBody:
 
 
 class WsgiBody:
-    """What a WSGI server iterates; `gone` says whether the reader has left."""
+    """What a WSGI server iterates."""
 
-    def __init__(self, body: BridgedBody, waiter: Waiter, gone: Callable[[], bool]) -> None:
+    def __init__(self, body: BridgedBody, waiter: Waiter, socket: ReaderSocket) -> None:
         self._body = body
         self._waiter = waiter
-        self._gone = gone
+        self._socket = socket
         self._begun = False
         self.close = body.close
 
     def __del__(self) -> None:
-        """No host closes a response that it has dropped for another."""
+        """Hosts do not close a response that middleware replaced."""
         self.close()
 
     def __iter__(self) -> Iterator[bytes]:
@@ -141,39 +156,6 @@ class WsgiBody:
             data = self._body.take()
             if data:
                 return data
-            if data is None or self._gone():
+            if data is None or self._socket.gone():
                 raise StopIteration
             self._waiter.wait(_LOOK_S)
-
-
-def reader_gone(environ: Environ) -> Callable[[], bool]:
-    """A function that looks whether the reader has left, as far as the server lets one see.
-
-    gunicorn, waitress and Flask's own server show the socket; elsewhere the next heartbeat that
-    cannot be written ends the response.
-    """
-    sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
-    if sock is None:
-        # waitress's own answer stays "no" unless it was started with --channel-request-lookahead:
-        # it does not look at a socket whose request is being answered. Its channel has the socket.
-        asked = environ.get("waitress.client_disconnected")
-        sock = getattr(getattr(asked, "__self__", None), "socket", None)
-    if sock is None:
-        return lambda: False
-    return lambda: _closed_by_peer(sock)
-
-
-def _closed_by_peer(sock: Any) -> bool:
-    # The C type: under gevent the socket's own recv would wait whatever the flags say.
-    try:
-        raw = _socket.socket(sock.family, sock.type, sock.proto, fileno=sock.fileno())
-    except (OSError, ValueError):  # the server has closed it: its descriptor is -1
-        return True
-    try:
-        return raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    finally:
-        raw.detach()

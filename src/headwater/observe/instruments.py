@@ -100,7 +100,7 @@ LEFT: Final = Instrument(
     "counter",
     "headwater.readers.left",
     "{reader}",
-    "Readers by how they ended: whole, left, slow (gone with a full connection), failed.",
+    "Readers by how they ended: whole, left, slow (cut, or gone full), failed.",
     ("how",),
 )
 OVERHEAD: Final = Instrument(

@@ -15,7 +15,7 @@ from msgspec import structs
 from headwater.errors import HeadwaterError, RequestError
 from headwater.generation import GenerationRequest
 from headwater.json_text import Place, place_name
-from headwater.settings import LimitSettings
+from headwater.settings import KeyLimits
 from headwater.streams.local import LocalStream
 
 # Characters of a token, for what no provider has counted yet: English prose in common vocabularies.
@@ -83,11 +83,11 @@ class Bucket:
 class _Account:
     """One principal's."""
 
-    def __init__(self, limits: LimitSettings, now: float) -> None:
+    def __init__(self, limits: KeyLimits, now: float) -> None:
         self.running: set[Ticket] = set()
         self.adopt(limits, now)
 
-    def adopt(self, limits: LimitSettings, now: float) -> None:
+    def adopt(self, limits: KeyLimits, now: float) -> None:
         """Count by these limits from now on; what runs is still counted."""
         self.limits = limits
         asked, tokens = limits.requests_per_minute, limits.tokens_per_minute
@@ -153,7 +153,7 @@ class Limits:
 
     def __init__(
         self,
-        of: Callable[[str | None], LimitSettings],
+        of: Callable[[str | None], KeyLimits],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._of = of

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from msgspec import structs
 
 from headwater.errors import RequestError
-from headwater.settings import KeySettings, LimitSettings, Settings
+from headwater.settings import KeyLimits, KeySettings, Settings
 
 
 class Rights:
@@ -22,7 +22,7 @@ class Rights:
         """Go by these keys from now on."""
         self._keys = dict(keys)
 
-    def limits(self, principal: str | None) -> LimitSettings:
+    def limits(self, principal: str | None) -> KeyLimits:
         """The limits of `[limits]`, with those of the principal's key over them."""
         key = self._keys.get(principal or "")
         if key is None or key.limits is None:

@@ -10,6 +10,8 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Collection
+from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -24,9 +26,6 @@ from headwater.settings import Settings
 
 log = logging.getLogger("headwater.server")
 
-# A reader that takes nothing for so long has gone; the kernel then frees its connection, which no
-# amount of waiting in user space does.
-_WRITE_DEADLINE_S = 30.0
 # Longer than proxies keep idle connections to us (nginx: 60 s), or they would send requests into
 # connections that are being closed.
 _KEEP_ALIVE_S = 75
@@ -72,7 +71,10 @@ def _work(
     """One process. It stops, too, when there is something to be read from `alive`, or its end."""
     config = uvicorn.Config(
         app,
-        http=StreamProtocol,
+        http=cast(
+            type[StreamProtocol],
+            partial(StreamProtocol, write_timeout_s=settings.limits.write_timeout_s),
+        ),
         ws="none",
         lifespan="off",
         access_log=False,
@@ -172,10 +174,6 @@ def _listen(host: str, port: int) -> socket.socket:
         )[0]
         sock = socket.socket(family, kind, proto)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Connections that are accepted inherit it.
-            milliseconds = int(_WRITE_DEADLINE_S * 1000)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         sock.bind(address)
         sock.listen(2048)
     except OSError as error:

@@ -8,7 +8,6 @@ cost more than everything else that happens to a token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -22,6 +21,7 @@ from headwater.adapters.asgi import DIRECT_SINK
 from headwater.adapters.heads import error_headers, make_request_id
 from headwater.errors import RequestError
 from headwater.server.peers import PEER, Peer
+from headwater.server.transport import TransportSink, WriteWatch
 from headwater.wires.base import error_body
 
 # Eight times what nginx lets through by default. The same bounds what comes between the pieces of a
@@ -58,9 +58,15 @@ class StreamProtocol(HttpToolsProtocol):
     _arriving: asyncio.TimerHandle | None = None  # while a request is
     _received = 0  # since the timer was set
     _times = 0  # that the timer has fired for this request
+    _watch: WriteWatch
+
+    def __init__(self, *args: Any, write_timeout_s: float = 30.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._write_timeout_s = write_timeout_s
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._watch = WriteWatch(transport, self._write_timeout_s)
         self._peer = Peer(self.client, self.server) if self.client and self.server else None
         self._await_request()
 
@@ -161,6 +167,11 @@ class StreamProtocol(HttpToolsProtocol):
         if self.scope["http_version"] == "1.0":
             cycle.send = _Unchunked(cycle)  # type: ignore[method-assign]
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._sink is None:
+            self._watch.begin()
+
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._sink is not None and self._sink.on_ready is not None:
@@ -199,6 +210,8 @@ class StreamProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.scope.pop("extensions", None)  # what leads from the scope back to here
+        self._sink = None
+        self._watch.begin()
         super().on_response_complete()
         if self._unparsed and not self.transport.is_closing():
             self.flow.pause_reading()
@@ -212,6 +225,7 @@ class StreamProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unparsed = b""
+        self._watch.cancel()
         if self._arriving is not None:
             self._arriving.cancel()
         if self.scope is not None:
@@ -266,46 +280,3 @@ class _Unchunked:
         elif not self._framed:  # else uvicorn takes its length for zero, and refuses to send it
             self._cycle.expected_content_length = len(message.get("body", b""))
         await self._send(message)
-
-
-class TransportSink:
-    """Writes chunks of one response to the transport of its connection."""
-
-    on_ready: Callable[[], None] | None = None
-
-    def __init__(self, cycle: RequestResponseCycle, gone: asyncio.Future[None]) -> None:
-        self._cycle = cycle
-        self._gone = gone
-        self._transport = cycle.transport
-        self._flow = cycle.flow
-        self._chunked = bool(cycle.chunked_encoding)
-
-    def write(self, data: bytes) -> bool:
-        if self._transport.is_closing():
-            return False  # the reader has gone; `run` is about to hear of it
-        if self._chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-        self._transport.write(data)
-        return not self._flow.write_paused
-
-    def close(self, data: bytes = b"") -> None:
-        cycle = self._cycle
-        if cycle.disconnected or cycle.response_complete or self._transport.is_closing():
-            return
-        if self._chunked:
-            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
-        if data:
-            self._transport.write(data)
-        # What uvicorn's own `send` does after the last part of a body.
-        cycle.response_complete = True
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            self._transport.close()
-        cycle.on_response()
-
-    def abort(self) -> None:
-        self._transport.abort()
-
-    async def run(self) -> None:
-        """`receive` answers when the response is complete as well as when the reader has gone."""
-        await self._gone

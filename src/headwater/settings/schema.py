@@ -153,7 +153,7 @@ class TimeoutSettings(Section, frozen=True):
     total_s: Annotated[Seconds, Meta(description="A response as a whole, in seconds.")] = 600.0
 
 
-class LimitSettings(Section, frozen=True):
+class KeyLimits(Section, frozen=True):
     """What one principal may use, in each process; unset is unlimited."""
 
     requests_per_minute: Annotated[
@@ -171,6 +171,14 @@ class LimitSettings(Section, frozen=True):
     ] = None
 
 
+class LimitSettings(KeyLimits, frozen=True):
+    """What each principal may use, and how slowly each reader may read."""
+
+    write_timeout_s: Annotated[
+        Seconds, Meta(description="Cut a reader whose connection takes nothing for so long.")
+    ] = 30.0
+
+
 class KeySettings(Section, frozen=True):
     """One caller, and what its key may do. A string in its place is the `key`."""
 
@@ -182,7 +190,7 @@ class KeySettings(Section, frozen=True):
         Meta(description='Globs of the model names it may ask for, such as "gpt-*"; unset, all.'),
     ] = None
     limits: Annotated[
-        LimitSettings | None,
+        KeyLimits | None,
         Meta(description="Its own limits; those that are not set here are those of [limits]."),
     ] = None
     admin: Annotated[bool, Meta(description="Whether it may read /metrics.")] = False

@@ -125,6 +125,7 @@ class Hub:
             live.feed if live is not None else None,
             sink,
             heartbeat_s=self.settings.server.heartbeat_s,
+            write_timeout_s=self.settings.limits.write_timeout_s,
             turns=self._replays,
             on_left=self.observer.reader(stream, wire.name, after != START),
         )

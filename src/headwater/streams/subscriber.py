@@ -16,12 +16,13 @@ from headwater.events.position import START, Position
 from headwater.observe import Left
 from headwater.streams.cursor import Cursor
 from headwater.streams.feed import Feed
+from headwater.streams.slow import ReaderTimer, Taking
 from headwater.wires.base import Fold
 
 log = logging.getLogger("headwater.streams")
 
 
-class Sink(Protocol):
+class Sink(Taking, Protocol):
     """Where a reader's bytes go. All calls come from the event loop."""
 
     #: Set by the subscriber: the sink has room again after `write` said it had none.
@@ -34,7 +35,7 @@ class Sink(Protocol):
         """The response is whole, with these last bytes."""
 
     def abort(self) -> None:
-        """The response cannot go on; cut the connection, so that the reader knows."""
+        """Cut the connection before its response is whole, so that the reader knows."""
 
 
 class Subscriber:
@@ -49,7 +50,6 @@ class Subscriber:
         "_cursor",
         "_feed",
         "_full",
-        "_heartbeat_s",
         "_how",
         "_on_left",
         "_over",
@@ -58,7 +58,6 @@ class Subscriber:
         "_time",
         "_timer",
         "_turns",
-        "_written_at",
     )
 
     def __init__(
@@ -68,15 +67,14 @@ class Subscriber:
         sink: Sink,
         *,
         heartbeat_s: float = 15.0,
+        write_timeout_s: float = 30.0,
         turns: asyncio.Semaphore | None = None,
         on_left: Callable[[Left], None] | None = None,
     ) -> None:
-        loop = asyncio.get_running_loop()
-        self._time = loop.time
+        self._time = asyncio.get_running_loop().time
         self._cursor = cursor
         self._feed = feed
         self._sink = sink
-        self._heartbeat_s = heartbeat_s
         self._at_edge = False
         self._full = False
         self._over = False
@@ -84,8 +82,7 @@ class Subscriber:
         self._on_left = on_left
         self._turns = turns or asyncio.Semaphore()
         self._replay: asyncio.Task[None] | None = None
-        self._written_at = loop.time()
-        self._timer = loop.call_later(heartbeat_s, self._beat)
+        self._timer = ReaderTimer(sink, heartbeat_s, write_timeout_s, self._beat, self._cut)
         sink.on_ready = self._ready
         if feed is not None:
             feed.enter()
@@ -97,7 +94,7 @@ class Subscriber:
         if ended:
             self._finish(frames)
         elif frames:
-            self._written_at = self._time()
+            self._timer.written_at = self._time()
             if not self._sink.write(frames):
                 self._full = True
                 self._part()
@@ -115,11 +112,14 @@ class Subscriber:
         self._sink.abort()
 
     def leave(self) -> None:
-        """The reader has gone, or the response is over; nothing more is written."""
+        """The reader has gone, or the host has sent the response; nothing more is written."""
+        self._timer.stop()
+        self._end()
+
+    def _end(self) -> None:
         if self._over:
             return
         self._over = True
-        self._timer.cancel()
         self._sink.on_ready = None
         if self._replay is not None:
             self._replay.cancel()
@@ -156,7 +156,7 @@ class Subscriber:
 
     def _write(self, frames: bytes) -> None:
         if frames:
-            self._written_at = self._time()
+            self._timer.written_at = self._time()
             self._full = not self._sink.write(frames)
 
     def _part(self) -> None:
@@ -201,15 +201,14 @@ class Subscriber:
         if not self._over:
             self._sink.close(frames)
             self._how = "whole"
-            self.leave()
+            self._timer.beat = None  # the last bytes have to be taken as well, until `leave`
+            self._end()
 
     def _beat(self) -> None:
-        now = self._time()
-        silent = now - self._written_at
-        if silent >= self._heartbeat_s:
-            if not self._full:
-                self._sink.write(self._cursor.wire.heartbeat)
-            self._written_at = now
-            silent = 0.0
-        wait = self._heartbeat_s - silent
-        self._timer = asyncio.get_running_loop().call_later(wait, self._beat)
+        if not self._full:
+            self._sink.write(self._cursor.wire.heartbeat)
+
+    def _cut(self) -> None:
+        self._how = "slow"
+        self.leave()
+        self._sink.abort()
