@@ -17,15 +17,12 @@ from headwater.testing import DONE, Answer, Gate, Step, chat, chunk
 from tests.conftest import Figures
 from tests.faults.watching import (
     BOUND_S,
-    descriptors,
     dumb_reader,
-    is_open,
     on_time,
     post_bytes,
     resident,
 )
-from tests.helpers.polling import eventually
-from tests.server.serving import ask, ids, raw
+from tests.server.serving import ask, raw
 from tests.server.wires import PATHS, outcome, text_of
 from tests.server.world import WIRES, World, world
 
@@ -81,56 +78,6 @@ def test_fault_26_a_flood_to_a_thousand_readers_holds_up_nobody_else(tmp_path: P
         with on_time(w):
             gate.set()
             first.rest()
-
-
-#: Headwater with a write deadline that a test can wait for; it is 30 s.
-HASTY = """\
-import headwater.server.lifecycle as lifecycle
-lifecycle._WRITE_DEADLINE_S = 1.0
-from headwater.cli import main
-main()
-"""
-
-
-def test_fault_26_who_takes_nothing_is_cut_and_can_resume(tmp_path: Path) -> None:
-    with world(tmp_path, command=(sys.executable, "-c", HASTY)) as w:
-        gate = Gate()
-        first = w.post("native", w.plan(log_of(8, gate)))
-        first.until(b'"a"')
-        path, pid = f"/v1/streams/{first.stream}", w.served.process.pid
-        held = descriptors(pid)
-        with dumb_reader(w.port, path) as stuck:
-            assert stuck.recv(1, socket.MSG_PEEK) == b"H"
-            gate.set()
-            whole = first.rest()
-            port = stuck.getsockname()[1]
-            eventually(
-                lambda: not is_open(w.port, port), "the kernel frees the connection", within_s=20
-            )
-            eventually(
-                lambda: descriptors(pid) <= held, "the server lets go of it", within_s=BOUND_S
-            )
-            kept = read_what_came(stuck)
-        got = kept[: kept.rindex(b"\n\n") + 2]
-        position = ids(got)[-1]
-        assert w.get(first.stream, "native", position) == whole[len(got) :]
-
-
-def read_what_came(sock: socket.socket) -> bytes:
-    """The body of a chunked answer as far as it is here."""
-    data = b""
-    sock.settimeout(1.0)
-    try:
-        while part := sock.recv(65536):
-            data += part
-    except OSError:
-        pass
-    _, _, data = data.partition(b"\r\n\r\n")
-    body = b""
-    while (size := re.match(rb"([0-9a-f]+)\r\n", data)) is not None:
-        body += data[size.end() :][: int(size[1], 16)]
-        data = data[size.end() + int(size[1], 16) + 2 :]
-    return body
 
 
 def test_fault_33_twenty_tabs_are_one_generation(w: World) -> None:

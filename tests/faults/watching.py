@@ -39,11 +39,11 @@ def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def is_open(server: int, client: int) -> bool:
-    """Whether the server's end of a loopback connection still is established."""
-    wanted = (f"0100007F:{server:04X}", f"0100007F:{client:04X}", "01")
+def is_held(server: int, client: int) -> bool:
+    """Whether the kernel still holds the server's end of a loopback connection, in any state."""
+    wanted = (f"0100007F:{server:04X}", f"0100007F:{client:04X}")
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    return any(tuple(line.split()[1:4]) == wanted for line in lines)
+    return any(tuple(line.split()[1:3]) == wanted for line in lines)
 
 
 @contextlib.contextmanager
