@@ -20,7 +20,8 @@ from typing import Final, NamedTuple
 from bench.machine import this_machine
 from headwater import events as ev
 from headwater.errors import HeadwaterError
-from headwater.generation import GenerationRequest
+from headwater.requests.parsing import parse
+from headwater.requests.pipeline import begin
 from headwater.requests.runtime import Runtime
 from headwater.routing.models import EMBEDDED
 from headwater.settings import Settings
@@ -50,15 +51,14 @@ class Repaired(NamedTuple):
 async def _answer(prompt: str, kill_at: int | None) -> Repaired:
     """The answer to a prompt by a model of its own, killed behind its `kill_at`th piece."""
     runtime = Runtime(Settings(), {})
-    request = GenerationRequest(
-        messages=[{"role": "user", "content": prompt}],
-        model=EMBEDDED,
-        options={"temperature": 0, "max_tokens": _TOKENS},
+    request = parse(
+        prompt,
+        {"model": EMBEDDED, "temperature": 0, "max_tokens": _TOKENS, "on_disconnect": "continue"},
     )
     pieces: list[str] = []
     before, seams, ended = "", 0, False
     try:
-        stream = await runtime.generate(request, principal=None, on_disconnect="continue")
+        stream = await begin(runtime, request)
         async for event in stream.events():
             match event:
                 case ev.TextDelta(text):

@@ -18,10 +18,10 @@ import pytest
 import uvloop
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from headwater import wires
 from headwater.generation import GenerationRequest
 from headwater.providers.http import HttpProvider, HttpSource
 from headwater.providers.openai_chat import ChatCompletions
-from headwater.requests.runtime import WIRES
 from headwater.routing.router import Router
 from headwater.routing.source import Candidate
 from headwater.server.transport import TransportSink
@@ -118,7 +118,7 @@ async def cost_of(wire: str, tokens: int, readers: int = 1) -> Cost:
     )
     transport = Transport()
     for _ in range(readers):
-        hub.read(stream.id, WIRES[wire], sink_to(transport))
+        hub.read(stream.id, wires.get(wire).format(), sink_to(transport))
     client.connection.data_received(_HEAD + _TOKEN)  # the first is dearer: it is timed
     read = _TOKEN * tokens
     costs = {counted(lambda: client.connection.data_received(read), transport) for _ in range(3)}
@@ -155,13 +155,13 @@ _A_READER = 2
 
 
 @pytest.mark.parametrize("tokens", [1, 50])
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", wires.names())
 def test_a_read_costs_so_many_calls_and_one_write(wire: str, tokens: int) -> None:
     a_read = _A_READ if tokens == 1 else _A_READ + _LINES
     assert measured(wire, tokens) == Cost(a_read + _A_TOKEN * tokens + _A_READER, 1)
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", wires.names())
 def test_another_reader_costs_its_own_delivery_alone(wire: str) -> None:
     one, three = measured(wire, 50), measured(wire, 50, readers=3)
     assert three == Cost(one.calls + 2 * _A_READER, 3)

@@ -13,12 +13,10 @@ from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.routing import Mount
 
-from headwater import Headwater
+from headwater import Headwater, wires
 from headwater.errors import STATUS, RequestError
-from headwater.requests.runtime import WIRES
 from headwater.server.openapi import OPERATION
 from headwater.server.probe import Plan
-from headwater.server.routes import GENERATING
 from tests.conftest import Figures
 from tests.helpers.described import DOCUMENT, ROUTES, router, validator
 
@@ -27,7 +25,7 @@ OPERATIONS = {
     for path, by_method in DOCUMENT["paths"].items()
     for method, operation in by_method.items()
 }
-PATHS = {WIRES[wire.name].name: path for path, wire in GENERATING}
+PATHS = {name: wires.get(name).path for name in wires.names()}
 
 
 def test_every_route_is_described_and_nothing_else() -> None:
@@ -87,7 +85,7 @@ def test_no_request_that_a_wire_takes_is_against_the_document(
         if not isinstance(value, dict):
             continue
         try:
-            WIRES[wire].parse(value)
+            wires.get(wire).parse(value)
         except RequestError:
             refused += 1
             described += not schema.is_valid(value)

@@ -14,8 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import headwater
-from headwater import Headwater, errors, events
-from headwater.requests.runtime import WIRES
+from headwater import Headwater, errors, events, wires
 from headwater.settings import document
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +91,15 @@ def test_the_public_surface_is_pinned() -> None:
 def test_the_public_names() -> None:
     assert headwater.__all__ == ["Headwater", "HeadwaterError", "RequestBody"]
     assert all(hasattr(headwater, name) for name in headwater.__all__)
-    assert list(WIRES) == ["native", "plain", "openai", "responses", "anthropic", "ui", "agui"]
+    assert list(wires.names()) == [
+        "native",
+        "plain",
+        "openai",
+        "responses",
+        "anthropic",
+        "ui",
+        "agui",
+    ]
 
 
 def test_the_reference_shows_every_method() -> None:

@@ -6,7 +6,7 @@ from headwater.errors import HeadwaterError
 
 if TYPE_CHECKING:
     from headwater.api import Headwater
-    from headwater.requests.bodies import RequestBody
+    from headwater.requests.parsing import RequestBody
 
 __all__ = ["Headwater", "HeadwaterError", "RequestBody"]
 
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
 
         return Headwater
     if name == "RequestBody":
-        from headwater.requests.bodies import RequestBody
+        from headwater.requests.parsing import RequestBody
 
         return RequestBody
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,36 +17,42 @@ from collections.abc import (
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Self, Unpack, cast
 
 from msgspec import structs
 
 from headwater import events as ev
+from headwater import stores, wires
 from headwater.adapters.bridge import Bridge
 from headwater.adapters.signals import drain_on_sigterm
 from headwater.adapters.writer import StreamWriter
 from headwater.errors import ConfigurationError, RequestError
-from headwater.generation import GenerationRequest
 from headwater.observe import logs, observer_of_process
-from headwater.providers.base import Source, Spawn
+from headwater.providers.base import Spawn
 from headwater.providers.pushed import PushedSource
-from headwater.requests.library import Question, Wish, asked_for, begin_asked
-from headwater.requests.mistakes import check_on_disconnect, check_principal
-from headwater.requests.runtime import OWN_MODEL, Runtime, store_opener, wire_named
+from headwater.requests.options import (
+    GenerationOptions,
+    ResponseOptions,
+    check_on_disconnect,
+    check_options,
+    check_principal,
+)
+from headwater.requests.parsing import Question, StreamRequest, parse
+from headwater.requests.pipeline import OWN_MODEL, begin, open_stream
+from headwater.requests.reading import Reading, find
+from headwater.requests.runtime import Runtime
 from headwater.routing.models import ModelInfo
 from headwater.settings import Settings, check_exposure, load
 from headwater.streams import LocalStream
 from headwater.streams.ending import EndCallback, OnEnd
 from headwater.streams.generation import Generation, StreamOptions
-from headwater.transforms import Change, Transforms
 from headwater.wires.base import OnDisconnect
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope
 
-    from headwater.adapters.response import ResumeResponse, StreamResponse
+    from headwater.adapters.response import StreamResponse
     from headwater.server.auth import Authenticator, PrincipalOf
-    from headwater.streams import Opened
 
 log = logging.getLogger("headwater.server")
 
@@ -149,69 +155,74 @@ class Headwater:
         from headwater.server.lifecycle import serve
 
         check_exposure(self.settings)
-        store_opener(self.settings)
+        stores.check(self.settings)
         logs.configure(self.settings.server.log_format, self.settings.server.log_level)
         auth = self._auth(served=True)
         self.token = auth.token
         renew = partial(self._renew, auth) if self.settings.auth.keys else None
         serve(self._app(auth), self.settings, self.runtime, on_ready=on_ready, renew=renew)
 
-    def response(
-        self,
-        x: Question,
-        *,
-        model: str | None = None,
-        wire: str = "plain",
-        principal: str | None = None,
-        chat: str | None = None,
-        on_disconnect: OnDisconnect | None = None,
-        on_end: OnEnd | None = None,
-        transform: Transforms | Change | None = None,
-        metadata: Mapping[str, str] | None = None,
-        **options: Any,
-    ) -> StreamResponse:
-        """A Starlette response that streams the answer to `x`, or what the generator `x` yields.
+    def response(self, question: Question, **options: Unpack[ResponseOptions]) -> StreamResponse:
+        """A Starlette response that streams the answer to `question`.
 
-        `x` is a prompt, a list of messages, a `RequestBody`, or a generator. `wire` is the wire it
-        is spoken in; `principal` may resume and stop it; `chat` is the id of `useChat`'s
-        chat that it answers, which a `RequestBody` says itself; `on_disconnect` what happens when
-        nobody reads ("cancel", "continue", or seconds), by default what suits the wire; `on_end` is
-        given the whole answer, once, whoever still reads it; `transform` changes its text
-        (`headwater.transforms`); `metadata` is kept with it; `options` are sampling parameters. A
-        request repeated with its `Idempotency-Key` gets the stream of the first. Errors known
-        before the head is sent become statuses.
+        Args:
+            question: a prompt, a list of messages, a `RequestBody`, or a generator.
+            **options: those of `ResponseOptions`: the wire format, the principal, sampling
+                parameters (`temperature=0.2`), `extra` members of the request, and more.
+
+        A request that is repeated with its `Idempotency-Key` gets the stream of the first; one with
+        `Last-Event-ID` gets the rest of it. Errors known before the head is sent become statuses.
+
+        Raises:
+            TypeError: there is no such keyword.
+            ConfigurationError: a keyword or the question can never be right.
+
         """
         from starlette.datastructures import Headers
 
         from headwater.adapters.response import StreamResponse
 
-        spoken = wire_named(wire)
-        wish = Wish(principal, chat, on_disconnect, on_end, transform, metadata)
+        check_options("response()", options, ResponseOptions)
+        wire = wires.get(options.get("wire", "plain"))
         try:
-            asked = asked_for(x, model, options, wire=spoken, principal=principal)
-        except (
-            RequestError
-        ) as error:  # what a client sent may be wrong, here as in any of its bodies
-            return StreamResponse(partial(_refuse, error), spoken)
+            request = parse(question, options)
+        except RequestError as error:  # a client's mistake, as in any of its bodies
+            return StreamResponse(partial(_refuse, error), wire)
 
-        async def begin(scope: Scope) -> Opened:
-            key = Headers(scope=scope).get("idempotency-key")
-            repeated = structs.replace(wish, path=scope["path"], key=key)
-            return await begin_asked(self.runtime(), asked, spoken, repeated)
+        async def reading(scope: Scope) -> Reading:
+            headers = Headers(scope=scope)
+            head = structs.replace(
+                request,
+                path=scope["path"],
+                key=headers.get("idempotency-key"),
+                after=headers.get("last-event-id"),
+            )
+            return await open_stream(self.runtime(), head)
 
-        return StreamResponse(begin, spoken, options=asked.options, whole=asked.whole)
+        return StreamResponse(reading, wire)
 
     def resume(
         self, stream: str, *, wire: str = "plain", principal: str | None = None
-    ) -> ResumeResponse:
+    ) -> StreamResponse:
         """A Starlette response that reads a stream that was begun before, wherever it is written.
 
         From its start, or behind the request's `Last-Event-ID` or `?after=`; a status where it is
         not the principal's, or has no such position.
         """
-        from headwater.adapters.response import ResumeResponse
+        from starlette.requests import Request
 
-        return ResumeResponse(self.runtime, stream, wire_named(wire), principal)
+        from headwater.adapters.response import StreamResponse
+
+        spoken = wires.get(wire)
+
+        async def reading(scope: Scope) -> Reading:
+            request = Request(scope)
+            query = {"wire": wire, **request.query_params}
+            return await find(
+                self.runtime(), stream, principal, headers=request.headers, query=query
+            )
+
+        return StreamResponse(reading, spoken)
 
     async def stop(self, stream: str, *, principal: str | None = None) -> None:
         """Stop a stream, wherever it is written; returns when it has ended.
@@ -238,7 +249,7 @@ class Headwater:
         check_principal(principal)
         check_on_disconnect(on_disconnect)
 
-        async def begin(source: PushedSource) -> LocalStream:
+        async def start(source: PushedSource) -> LocalStream:
             return await self.runtime().hub.start(
                 Generation(source, model, timed="never"),
                 StreamOptions(
@@ -249,34 +260,38 @@ class Headwater:
                 ),
             )
 
-        return StreamWriter(begin, self.bridge)
+        return StreamWriter(start, self.bridge)
 
     async def stream(
-        self, x: Question, *, model: str | None = None, **options: Any
+        self, question: Question, **options: Unpack[GenerationOptions]
     ) -> AsyncIterator[ev.Event]:
-        """The events of the answer to `x`, the terminal event last.
+        """The events of the answer to `question`, the terminal event last.
 
-        Leaving the loop cancels the upstream.
+        The keywords are those of `GenerationOptions`. Leaving the loop cancels the upstream.
         """
-        events = self._events(asked_for(x, model, options).what)
+        check_options("stream()", options, GenerationOptions)
+        events = self._events(parse(question, cast(ResponseOptions, options)))
         async with aclosing(events):
             async for event in events:
                 yield event
 
     def stream_sync(
-        self, x: Question, *, model: str | None = None, **options: Any
+        self, question: Question, **options: Unpack[GenerationOptions]
     ) -> Iterator[ev.Event]:
         """The same from a thread or greenlet: blocks for each event."""
+        check_options("stream_sync()", options, GenerationOptions)
         bridge = self.bridge()
-        events = self._events(asked_for(x, model, options, spawn=bridge.host.spawner()).what)
+        events = self._events(
+            parse(question, cast(ResponseOptions, options), spawn=bridge.host.spawner())
+        )
         try:
             while (event := bridge.call(lambda: _next(events))) is not None:
                 yield event
         finally:
             bridge.call(events.aclose)
 
-    async def _events(self, asked: GenerationRequest | Source) -> AsyncGenerator[ev.Event, None]:
-        stream = await self.runtime().generate(asked, principal=None, on_disconnect="cancel")
+    async def _events(self, request: StreamRequest) -> AsyncGenerator[ev.Event, None]:
+        stream = await begin(self.runtime(), structs.replace(request, on_disconnect="cancel"))
         async with aclosing(stream.events()) as events:
             async for event in events:
                 yield event

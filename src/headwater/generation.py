@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
 Message = dict[str, Any]
+
+
+class Sampling(TypedDict, total=False):
+    """Members of a request that are keywords of `response`, `stream` and `stream_sync`.
+
+    Their names and meaning are those of OpenAI's Chat Completions. Other members of a request, such
+    as those of one provider alone, go into `extra`.
+    """
+
+    temperature: float
+    top_p: float
+    frequency_penalty: float
+    presence_penalty: float
+    max_tokens: int
+    max_completion_tokens: int
+    stop: str | list[str]
+    seed: int
+    reasoning_effort: str
+    verbosity: str
+    response_format: dict[str, Any]
+    tools: list[dict[str, Any]]
+    tool_choice: str | dict[str, Any]
+    parallel_tool_calls: bool
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,8 +16,9 @@ import pytest
 from headwater import Headwater
 from headwater.events import ReasoningDelta, TextDelta
 from headwater.events.snapshot import Snapshot
-from headwater.requests.library import asked_for
-from headwater.streams.ending import EndCallback
+from headwater.requests.options import ResponseOptions
+from headwater.requests.parsing import parse
+from headwater.requests.pipeline import begin
 from tests.helpers.polling import eventually_async
 
 BOUND_S = 10.0
@@ -77,13 +78,13 @@ def test_once_whatever_the_end(
             "error": say("It is ", RuntimeError("secret")),
             "gone": say("It is ", "light."),
         }.get(how, for_ever())
-        stream = await runtime.generate(
-            asked_for(generator, None, {}).what,
-            principal="me",
-            on_disconnect="continue" if how == "gone" else 0.05 if how == "left" else "continue",
-            on_end=EndCallback(heard.later),
-            metadata={"chat": "7"},
-        )
+        options: ResponseOptions = {
+            "principal": "me",
+            "on_disconnect": 0.05 if how == "left" else "continue",
+            "on_end": heard.later,
+            "metadata": {"chat": "7"},
+        }
+        stream = await begin(runtime, parse(generator, options))
         if how == "left":
             async for _ in stream.events():
                 break
@@ -120,10 +121,7 @@ def test_a_plain_function_may_block_and_one_that_raises_harms_nobody() -> None:
 
         hw = Headwater()
         runtime = hw.runtime()
-        asked = asked_for(say("a"), None, {}).what
-        await runtime.generate(
-            asked, principal=None, on_disconnect="continue", on_end=EndCallback(block)
-        )
+        await begin(runtime, parse(say("a"), {"on_disconnect": "continue", "on_end": block}))
         await asyncio.to_thread(told.wait, BOUND_S)
         assert threads
         assert threads[0] != threading.current_thread().name
@@ -153,8 +151,7 @@ def test_as_a_context_it_finishes_what_runs() -> None:
     async def scenario() -> None:
         heard = Heard()
         async with Headwater(on_end=heard.later) as hw:
-            asked = asked_for(say("a", "b"), None, {}).what
-            await hw.runtime().generate(asked, principal=None, on_disconnect="continue")
+            await begin(hw.runtime(), parse(say("a", "b"), {"on_disconnect": "continue"}))
         [end] = heard.ends
         assert (end.text, end.reason) == ("ab", "stop")
 

@@ -16,7 +16,8 @@ import pytest
 from headwater import Headwater
 from headwater.errors import HeadwaterError, StoppedError
 from headwater.events import StreamEnd, TextDelta, Usage
-from headwater.requests.library import asked_for
+from headwater.requests.parsing import parse
+from headwater.requests.pipeline import begin
 from headwater.testing import STALL, Answer, FaultyUpstream, chunk
 from tests.helpers.arrivals import request
 from tests.helpers.processes import environment, line_matching, stopped_at_the_end
@@ -174,9 +175,7 @@ def test_drain_takes_no_more_and_waits(tmp_path: Path) -> None:
             await gate.wait()
             yield "b"
 
-        stream = await hw.runtime().generate(
-            asked_for(agent(), None, {}).what, principal=None, on_disconnect="continue"
-        )
+        stream = await begin(hw.runtime(), parse(agent(), {"on_disconnect": "continue"}))
         draining = asyncio.create_task(hw.drain(BOUND_S))
         await asyncio.sleep(0.05)
         assert not draining.done()
@@ -196,7 +195,9 @@ APP = """
 import asyncio, os
 from fastapi import FastAPI
 from headwater import Headwater
-from headwater.requests.library import asked_for
+from headwater.requests.options import ResponseOptions
+from headwater.requests.parsing import parse
+from headwater.requests.pipeline import begin
 
 hw = Headwater(store=os.environ["STORE"], signals=True)
 app = FastAPI()
@@ -218,7 +219,9 @@ async def answer(stream: str):
 JOB = """
 import sys
 from headwater import Headwater
-from headwater.requests.library import asked_for
+from headwater.requests.options import ResponseOptions
+from headwater.requests.parsing import parse
+from headwater.requests.pipeline import begin
 
 hw = Headwater(store=sys.argv[1])
 with hw.start() as s:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from headwater.events import Event, Usage
 from headwater.events.position import START, Position
@@ -99,10 +100,10 @@ async def begin(
     return stream, source
 
 
-async def read_all(hub: Hub, stream: str, wire: Wire, after: Position = START) -> bytes:
+async def read_all(hub: Hub, stream: str, wire: Wire[Any], after: Position = START) -> bytes:
     """The whole response from behind `after`, of a stream that has ended."""
     sink = BucketSink()
-    hub.read(stream, wire, sink, after=after)
+    hub.read(stream, wire.format(), sink, after=after)
     await eventually_async(lambda: sink.closed or sink.aborted)
     assert sink.closed
     return sink.data

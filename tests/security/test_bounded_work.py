@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from headwater import events as ev
+from headwater import wires
 from headwater.errors import RequestError
 from headwater.generation import GenerationRequest
 from headwater.json_text import JsonBounds, read_json
@@ -17,7 +18,6 @@ from headwater.providers.conversation import turns
 from headwater.providers.forwarding import Forwarding
 from headwater.providers.gemini_request import content_body
 from headwater.requests.limits import Limits
-from headwater.requests.runtime import WIRES
 from headwater.settings import KeyLimits
 from headwater.testing import DONE, Answer, chunk
 from headwater.wires.agui import RunFold
@@ -32,7 +32,7 @@ from tests.wires.logs import ended, snapshot
 from tests.wires.logs import frames as frames_of
 
 pytestmark = pytest.mark.system
-every_wire = pytest.mark.parametrize("wire", WIRES)
+every_wire = pytest.mark.parametrize("wire", wires.names())
 
 
 class Counted(str):
@@ -196,7 +196,7 @@ def test_arguments_of_any_depth_are_readable(wire: str, depth: int) -> None:
     ]
     log = ended("tool-calls", *called)
     assert b"".join(frames_of(wire, log))
-    answer = dump(WIRES[wire].whole(snapshot(log)))
+    answer = dump(wires.get(wire).format().whole(snapshot(log)))
     assert arguments.encode() in answer
 
 
@@ -284,11 +284,11 @@ def test_an_encrypted_value_has_the_bounds_of_a_body(w: World, bomb: str) -> Non
 def test_a_response_repeats_only_short_members() -> None:
     short = {"instructions": "Be brief.", "metadata": {"k": "v" * 512}, "temperature": 0.5}
     tool = {"type": "function", "name": "f", "parameters": {"description": "x" * 100_000}}
-    wire = WIRES["responses"]
-    [kept] = wire.options(body_of("responses", "?", **short))
-    assert json.loads(kept) == short
-    [kept] = wire.options(body_of("responses", "?", instructions="y" * 1_000_000, tools=[tool] * 9))
-    assert json.loads(kept) == {}
+    wire = wires.get("responses")
+    kept = wire.options(body_of("responses", "?", **short))
+    assert json.loads(kept.echo) == short
+    kept = wire.options(body_of("responses", "?", instructions="y" * 1_000_000, tools=[tool] * 9))
+    assert json.loads(kept.echo) == {}
 
 
 def test_a_reader_is_not_sent_long_instructions(w: World) -> None:
@@ -323,7 +323,7 @@ def test_a_thousand_readers_that_leave_the_edge_at_once_share_one_copy(
         stream, source = await begin(hub)
         sinks = [BucketSink(2 if number % 2 else 1 << 30) for number in range(1000)]
         for sink in sinks:
-            hub.read(stream.id, WIRES["responses"], sink)
+            hub.read(stream.id, wires.get("responses").format(), sink)
         source.say(ev.TextDelta("Blue"))
         for _ in range(5):
             await asyncio.sleep(0)

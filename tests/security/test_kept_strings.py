@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from headwater import wires
 from headwater.events.position import START, Position
-from headwater.requests.runtime import WIRES
-from headwater.stores.base import Record
+from headwater.stores.base import Record, Spoken
 from headwater.stores.memory import MemoryStore
 from tests.server.serving import ask
 from tests.server.test_streams import resident
@@ -82,8 +82,8 @@ def test_a_name_of_256_characters_is_as_good_as_any(wire: str) -> None:
         body |= {"threadId": "t" * 256, "runId": "r" * 256}
     if wire == "responses":
         body |= {"metadata": {f"{n:064}": "v" * 512 for n in range(16)}}
-    assert WIRES[wire].parse(body).model == "n" * 256
-    assert WIRES[wire].options(body) is not None
+    assert wires.get(wire).parse(body).model == "n" * 256
+    assert wires.get(wire).options(body) is not None
 
 
 def test_sixty_model_names_of_ten_megabytes_leave_no_memory(tmp_path: Path) -> None:
@@ -111,7 +111,14 @@ def a_record(chance: random.Random, number: int) -> Record:
         text(256),
         1,
         chance.choice([None, text(256)]),
-        chance.choice([None, ("native", ()), ("agui", (text(256), text(256))), ("ui", (text(9),))]),
+        chance.choice(
+            [
+                None,
+                Spoken("native", {}),
+                Spoken("agui", {"thread": text(256), "run": text(256)}),
+                Spoken("ui", {"message": text(9)}),
+            ]
+        ),
         "n" * 16,
         chance.choice([None, text(32)]),
         1,
@@ -169,7 +176,9 @@ def test_whatever_is_large_stays_within_max_bytes(what: str) -> None:
             if what == "claims":
                 await store.claim(f"{number} {large}", large)
             if what == "records":
-                record = msgspec.structs.replace(record, spoken=("native", (f"{number} {large}",)))
+                record = msgspec.structs.replace(
+                    record, spoken=Spoken("native", {"text": f"{number} {large}"})
+                )
             if what == "metadata":
                 record = msgspec.structs.replace(record, metadata={f"{number}": large})
             await store.create(record, large.encode() if what == "plans" else None)

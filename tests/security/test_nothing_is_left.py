@@ -21,7 +21,7 @@ from headwater.events import TextDelta
 from headwater.requests.limits import Limits
 from headwater.settings import Settings
 from headwater.settings.schema import KeyLimits, StoreSettings
-from headwater.stores.base import Store
+from headwater.stores.base import Spoken, Store
 from headwater.stores.memory import MemoryStore
 from headwater.stores.redis import RedisStore
 from headwater.stores.sqlite import SqliteStore
@@ -92,7 +92,7 @@ async def one(hub: Hub, other: Hub, limits: Limits, number: int) -> None:
             principal=principal,
             on_disconnect="continue",
             label=f"label {number}",
-            spoken=("native", (f"thread {number}",)),
+            spoken=Spoken("agui", {"thread": f"thread {number}"}),
             metadata={"chat": f"chat {number}"},
         ),
     )

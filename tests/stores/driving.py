@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from headwater.events.position import START, Position
-from headwater.stores.base import Appended, Note, OnNote, Record, Store, Tail
+from headwater.stores.base import Appended, Note, OnNote, Record, Spoken, Store, Tail
 from tests.stores.backends import Make
 
 
@@ -55,7 +55,7 @@ class Driver:
         by: Store | None = None,
     ) -> Record:
         store = by or self.store
-        spoken = ("native", ("text", 1, None, True))
+        spoken = Spoken("native", {"text": "a", "number": 1, "none": None, "flag": True})
         record = Record(
             stream, principal, "model", created, "acme/model", spoken, store.node, label
         )

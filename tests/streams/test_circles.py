@@ -8,9 +8,9 @@ import weakref
 
 import pytest
 
+from headwater import wires
 from headwater.errors import UpstreamError
 from headwater.events import TextDelta
-from headwater.requests.runtime import WIRES
 from tests.helpers.hub import BucketSink, begin, make_hub
 
 
@@ -21,7 +21,7 @@ def test_a_stream_that_ended_leaves_no_circle(how: str) -> None:
         stream, source = await begin(hub, on_disconnect="cancel")
         subscriber = None
         if how != "never read":
-            subscriber = hub.read(stream.id, WIRES["openai"], BucketSink())
+            subscriber = hub.read(stream.id, wires.get("openai").format(), BucketSink())
         source.say(TextDelta("a"))
         match how:
             case "failure":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from headwater.requests.claims import Claim
+from headwater.requests.claims import Claim, digest_of
 from headwater.streams.generation import Generation, StreamOptions
 from tests.helpers.hub import ScriptedSource, make_hub
 
@@ -14,7 +14,7 @@ def test_who_has_waited_for_a_dead_first_frees_no_claim_but_its_own() -> None:
 
     async def scenario() -> None:
         hub = make_hub()
-        claim = Claim(hub, "me", "/stream", "key", {"prompt": "hi"})
+        claim = Claim(hub, "me", "/stream", "key", digest_of({"prompt": "hi"}))
         assert await claim.make("dead") is None
         await claim.drop("dead")
         assert await claim.make("second") is None

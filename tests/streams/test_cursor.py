@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from headwater import wires
 from headwater.events import (
     Data,
     Event,
@@ -28,7 +29,6 @@ from headwater.events import (
     ToolResult,
 )
 from headwater.events.position import START, Position
-from headwater.requests.runtime import WIRES
 from tests.helpers.hub import (
     BucketSink,
     after,
@@ -80,7 +80,9 @@ steps = st.lists(
     ),
     max_size=25,
 )
-every_wire = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES.keys())
+every_wire = pytest.mark.parametrize(
+    "wire", [wires.get(name) for name in wires.names()], ids=wires.names()
+)
 
 
 @every_wire
@@ -95,7 +97,7 @@ def test_every_reader_gets_the_same_bytes(
 
         def join() -> None:
             sinks.append(BucketSink(rooms[len(sinks) % len(rooms)]))
-            hub.read(stream.id, wire, sinks[-1])
+            hub.read(stream.id, wire.format(), sinks[-1])
 
         join()
         for step in steps:
@@ -133,10 +135,13 @@ def test_a_position_of_one_wire_is_valid_in_every_other(batches: list[list[Event
         for batch in batches:
             source.say(*batch)
         source.end()
-        whole = {name: await read_all(hub, stream.id, wire) for name, wire in WIRES.items()}
+        whole = {
+            name: await read_all(hub, stream.id, wire)
+            for name, wire in ((n, wires.get(n)) for n in wires.names())
+        }
         native = positions(whole["native"])
         assert native == [Position(1, seq) for seq in range(1, len(native) + 1)]
-        for name, wire in WIRES.items():
+        for name, wire in ((n, wires.get(n)) for n in wires.names()):
             for known in native[:-1]:
                 rest = await read_all(hub, stream.id, wire, known)
                 assert whole[name].endswith(rest)
@@ -151,8 +156,8 @@ def test_a_reader_that_never_reads_holds_nothing_and_nobody(wire: Any) -> None:
         hub = make_hub()
         stream, source = await begin(hub)
         stuck, reader = BucketSink(room=1), BucketSink()
-        hub.read(stream.id, wire, stuck)
-        hub.read(stream.id, wire, reader)
+        hub.read(stream.id, wire.format(), stuck)
+        hub.read(stream.id, wire.format(), reader)
         for number in range(1000):
             source.say(TextDelta(f"{number} "))
         source.end()
@@ -170,7 +175,7 @@ def test_leaving_ends_what_is_written_at_once() -> None:
         hub = make_hub()
         stream, source = await begin(hub)
         sink = BucketSink()
-        subscriber = hub.read(stream.id, WIRES["native"], sink)
+        subscriber = hub.read(stream.id, wires.get("native").format(), sink)
         source.say(TextDelta("seen"))
         seen = sink.data
         subscriber.leave()
@@ -202,7 +207,7 @@ def test_frames_of_readers_in_one_wire_are_encoded_once() -> None:
         stream, source = await begin(hub)
         kept: list[bytes] = []
         for _ in range(5):
-            hub.read(stream.id, WIRES["native"], KeepingSink(kept))
+            hub.read(stream.id, wires.get("native").format(), KeepingSink(kept))
         kept.clear()
         source.say(TextDelta("once"))
         assert len(kept) == 5

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from headwater import wires
 from headwater.events import StreamEnd, StreamStart, TextDelta, Timing, encode
 from headwater.events.position import START, Position
-from headwater.requests.runtime import WIRES
 from headwater.stores.base import Record
 from tests.helpers.hub import make_hub, read_all
 
@@ -22,7 +22,7 @@ EVENTS = [
 ]
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", wires.names())
 def test_fault_51_a_log_of_a_newer_version_is_read(wire: str) -> None:
     async def run() -> None:
         hub = make_hub()
@@ -31,7 +31,7 @@ def test_fault_51_a_log_of_a_newer_version_is_read(wire: str) -> None:
         hub.store.append(
             "s", Position(1, 3), Position(1, 5), b"\n".join(EVENTS[3:]), True, lambda _: None
         )
-        whole = await read_all(hub, "s", WIRES[wire])
+        whole = await read_all(hub, "s", wires.get(wire))
         assert b"Hi" in whole
         assert b" there" in whole
         # Told as it is where events are told as they are; elsewhere its place is silent.
@@ -39,7 +39,7 @@ def test_fault_51_a_log_of_a_newer_version_is_read(wire: str) -> None:
         # Positions count it all the same.
         mark = whole.index(b" there")
         assert whole.rindex(b"id: 1-4", 0, mark) < mark
-        rest = await read_all(hub, "s", WIRES[wire], after=Position(1, 2))
+        rest = await read_all(hub, "s", wires.get(wire), after=Position(1, 2))
         assert whole.endswith(rest)
         assert (await hub.snapshot(Record("s", "me", "m", 1))).text == "Hi there"
 

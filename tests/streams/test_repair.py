@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headwater import wires
 from headwater.errors import HeadwaterError, UpstreamError
 from headwater.events import (
     Data,
@@ -25,7 +26,6 @@ from headwater.events import (
 )
 from headwater.generation import GenerationRequest, PartialText
 from headwater.providers.base import Finish
-from headwater.requests.runtime import WIRES
 from headwater.routing.recovery import Recovery
 from headwater.routing.router import Router
 from headwater.routing.source import Candidate
@@ -97,7 +97,7 @@ def test_it_goes_on_behind_one_seam_and_both_parts_are_counted() -> None:
     async def scenario() -> None:
         routed = await Routed().begin()
         sink = BucketSink()
-        routed.hub.read(routed.stream.id, WIRES["plain"], sink)
+        routed.hub.read(routed.stream.id, wires.get("plain").format(), sink)
         routed.first.usage = Usage(3, 2)
         routed.first.say(TextDelta("It "), TextDelta("is "))
         routed.first.end(CUT)
@@ -113,7 +113,7 @@ def test_it_goes_on_behind_one_seam_and_both_parts_are_counted() -> None:
         assert end.usage == Usage(8, 3, cached_tokens=4)
         assert (end.timing.attempts, end.timing.route) == (2, "b")
         await eventually_async(lambda: sink.closed)
-        assert sink.data == await read_all(routed.hub, routed.stream.id, WIRES["plain"])
+        assert sink.data == await read_all(routed.hub, routed.stream.id, wires.get("plain"))
 
     run(scenario())
 
@@ -138,7 +138,7 @@ def test_wherever_it_is_cut_nothing_is_lost_or_doubled(pieces: list[str], cut: i
         assert text_of(events) == "".join(pieces)
         assert sum(isinstance(event, StreamRepair) for event in events) == 1
         assert sum(isinstance(event, StreamEnd | StreamError) for event in events) == 1
-        for name, wire in WIRES.items():
+        for name, wire in ((n, wires.get(n)) for n in wires.names()):
             assert await read_all(routed.hub, routed.stream.id, wire), name
 
     run(scenario())

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater import events as ev
+from headwater import wires
 from headwater.events.position import Position
 from headwater.events.snapshot import Snapshot
-from headwater.requests.runtime import WIRES
 
 TIMING = ev.Timing(queue=0, connect=1, first_token=1, total=2, overhead=0, attempts=1)
 
@@ -51,11 +51,11 @@ def test_adjacent_deltas_are_one_and_nothing_is_lost(given: list[Any]) -> None:
     assert all(before != after for before, after in itertools.pairwise(kinds))
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", wires.names())
 def test_a_whole_answer_is_the_same_in_one_piece_and_in_many(wire: str) -> None:
     pieces: list[ev.Event] = [*[ev.ReasoningDelta("hm ")] * 3, *[ev.TextDelta("ha ")] * 1000]
     joined: list[ev.Event] = [ev.ReasoningDelta("hm " * 3), ev.TextDelta("ha " * 1000)]
     many, one = snapshot_of(pieces), snapshot_of(joined)
     one.position = many.position
-    assert WIRES[wire].whole(many) == WIRES[wire].whole(one)
+    assert wires.get(wire).format().whole(many) == wires.get(wire).format().whole(one)
     assert len(many.events) == 2

@@ -69,7 +69,7 @@ def test_a_whole_answer_is_read_to_its_end_there(tmp_path: Path) -> None:
         hub = Hub(SETTINGS, SqliteStore(tmp_path / "s.db", lease_s=LEASE_S))
         other = Other(tmp_path / "s.db")
         stream, source = await begin(hub)
-        whole = asyncio.ensure_future(Opened(hub, stream.record, stream).whole(NATIVE))
+        whole = asyncio.ensure_future(Opened(hub, stream.record, stream).whole(NATIVE.format()))
         await other.take(hub, stream.id)
         source.say(TextDelta("Hi"))  # refused: it leaves the stream
         await eventually_async(lambda: stream.feed.ended)

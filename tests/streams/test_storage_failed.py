@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
+from headwater import wires
 from headwater.events import TextDelta
 from headwater.events.position import Position
-from headwater.requests.runtime import WIRES
 from headwater.settings import Settings
 from headwater.stores.base import Appended, Entry
 from headwater.stores.memory import MemoryStore
@@ -43,14 +44,14 @@ class FullDisk(MemoryStore):
         return await super().read(stream, after, limit)
 
 
-@pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES.keys())
-def test_readers_are_told_without_a_position_and_the_upstream_is_freed(wire: Wire) -> None:
+@pytest.mark.parametrize("wire", [wires.get(name) for name in wires.names()], ids=wires.names())
+def test_readers_are_told_without_a_position_and_the_upstream_is_freed(wire: Wire[Any]) -> None:
     async def run() -> None:
         store = FullDisk()
         hub = Hub(Settings(), store)
         stream, source = await begin(hub)
         sink = BucketSink()
-        hub.read(stream.id, wire, sink)
+        hub.read(stream.id, wire.format(), sink)
         source.say(TextDelta("stored"))
         before = sink.data
         store.full = True
@@ -71,7 +72,7 @@ def test_a_reader_who_was_behind_is_cut_and_does_not_spin() -> None:
         hub = Hub(Settings(), store)
         stream, source = await begin(hub)
         sink = BucketSink(room=1)
-        hub.read(stream.id, WIRES["native"], sink)
+        hub.read(stream.id, wires.get("native").format(), sink)
         source.say(TextDelta("a"))
         store.full = True
         source.say(TextDelta("b"))

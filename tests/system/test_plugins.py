@@ -43,7 +43,7 @@ LACKS, NOTHING, MISNAMED = object(), 7, CaptionsWire()
 
 class Late(CaptionsWire):
     name = "late"
-    def fold(self, options=()):
+    def fold(self, options):
         return Raising()
 
 class Raising(CaptionsFold):
@@ -201,7 +201,7 @@ def test_a_wire_that_raises_cuts_its_own_readers_alone(
     ("config", "words"),
     [
         ('[store]\nurl = "gone://"\n', "'gone' of the package broken-plugin cannot be used"),
-        ('[store]\nurl = "nowhere://"\n', "'nowhere' is no store here; use one of memory, sqlite, redis, gone, scratch"),
+        ('[store]\nurl = "nowhere://"\n', "Unknown store scheme 'nowhere'. Use one of memory, sqlite, redis, rediss, unix, scratch"),
         ('[providers.x]\nbase_url = "http://h"\ndialect = "telepromter"\n', "headwater.toml:3: \"dialect\" in [providers.x] must be one of openai, responses, anthropic, gemini, ollama, tape, nothing, teleprompter"),
     ],
 )  # fmt: skip

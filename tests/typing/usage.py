@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from headwater import Headwater, HeadwaterError
 from headwater.adapters import django, flask
-from headwater.adapters.response import ResumeResponse, StreamResponse
+from headwater.adapters.response import StreamResponse
 from headwater.adapters.writer import SyncWriter, Writer
 from headwater.errors import RequestError
 from headwater.events import Event, ReasoningDelta, StreamEnd, StreamError, TextDelta, Usage
@@ -56,7 +56,7 @@ def responses(hw: Headwater) -> None:
     hw.response("hi", transform=smooth("words"))
     hw.response("hi", transform=redact(["secret"]))
     hw.response("hi", transform=upper)
-    assert_type(hw.resume("id", wire="ui", principal="me"), ResumeResponse)
+    assert_type(hw.resume("id", wire="ui", principal="me"), StreamResponse)
     assert_type(hw.asgi(), ASGIApp)
 
 
@@ -65,6 +65,9 @@ def refused(hw: Headwater) -> None:
     hw.response("hi", on_disconnect="never")  # type: ignore[arg-type]
     hw.response("hi", metadata={"chat": 7})  # type: ignore[dict-item]
     hw.response("hi", on_end=len)  # type: ignore[arg-type]
+    hw.response("hi", metdata={"chat": "7"})  # type: ignore[call-arg]
+    hw.response("hi", temperature="hot")  # type: ignore[arg-type]
+    hw.stream("hi", wire="ui")  # type: ignore[call-arg]
     Headwater(stores="redis://")  # type: ignore[call-arg]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headwater.requests.runtime import WIRES
+from headwater import wires
 from tests.wires.logs import EVERYTHING, frames
 
 FOLDER = Path(__file__).parent / "golden"
@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent / "golden"
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    for wire in WIRES:
+    for wire in wires.names():
         (FOLDER / f"{wire}.txt").write_bytes(b"".join(frames(wire, EVERYTHING)))
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from headwater import events as ev
+from headwater import wires
 from headwater.events.position import Position
 from headwater.events.snapshot import Snapshot
-from headwater.requests.runtime import WIRES
+from headwater.wires.base import WireOptions
 
 STREAM = "5eed"
 START = ev.StreamStart(STREAM, "a-model", 1_700_000_000)
@@ -64,16 +65,18 @@ def failed(*said: ev.Event) -> list[ev.Event]:
     return [START, *(said or (ev.TextDelta("Hi"),)), error]
 
 
-def frames(wire: str, events: Iterable[ev.Event], options: tuple[Any, ...] = ()) -> list[bytes]:
+def frames(
+    wire: str, events: Iterable[ev.Event], options: WireOptions | None = None
+) -> list[bytes]:
     """What each event made, with ids from 1-1."""
-    fold = WIRES[wire].fold(options)
+    fold = wires.get(wire).format(options).fold()
     return [
         fold.step(event, ev.encode(event), b"id: 1-%d\n" % number)
         for number, event in enumerate(events, 1)
     ]
 
 
-def data(wire: str, events: Iterable[ev.Event], options: tuple[Any, ...] = ()) -> list[Any]:
+def data(wire: str, events: Iterable[ev.Event], options: WireOptions | None = None) -> list[Any]:
     """The values of all data lines; what is not JSON as text."""
     found: list[Any] = []
     for line in b"".join(frames(wire, events, options)).split(b"\n"):
@@ -91,6 +94,6 @@ def snapshot(events: Iterable[ev.Event]) -> Snapshot:
     return made
 
 
-def whole(wire: str, events: Iterable[ev.Event], options: tuple[Any, ...] = ()) -> Any:
+def whole(wire: str, events: Iterable[ev.Event], options: WireOptions | None = None) -> Any:
     """The whole answer, as JSON."""
-    return json.loads(msgspec.json.encode(WIRES[wire].whole(snapshot(events), options)))
+    return json.loads(msgspec.json.encode(wires.get(wire).format(options).whole(snapshot(events))))

@@ -9,17 +9,22 @@ from typing import Any
 import pytest
 
 from headwater import events as ev
-from headwater.requests.runtime import WIRES
+from headwater import wires
+from headwater.wires.agui import RunOptions
+from headwater.wires.base import WireOptions
+from headwater.wires.openai_chat import ChatOptions
+from headwater.wires.openai_responses import ResponsesOptions
+from headwater.wires.ui import UIOptions
 from tests.wires.golden import FOLDER
 from tests.wires.logs import EVERYTHING, data, ended, failed, frames
 
-every_wire = pytest.mark.parametrize("wire", WIRES)
+every_wire = pytest.mark.parametrize("wire", wires.names())
 #: Options that a request would have given.
-OPTIONS: dict[str, tuple[Any, ...]] = {
-    "openai": (True,),
-    "responses": ('{"metadata":{"a":"b"},"tools":[]}',),
-    "ui": ("msg_continued", "digest"),
-    "agui": ("thread", "run"),
+OPTIONS: dict[str, WireOptions] = {
+    "openai": ChatOptions(True),
+    "responses": ResponsesOptions('{"metadata":{"a":"b"},"tools":[]}'),
+    "ui": UIOptions("msg_continued", "digest"),
+    "agui": RunOptions("thread", "run"),
 }
 LOGS: dict[str, Sequence[ev.Event]] = {
     "everything": EVERYTHING,
@@ -48,13 +53,13 @@ def test_the_golden_log_has_every_kind_of_event() -> None:
 @pytest.mark.parametrize("with_options", [False, True])
 def test_a_seam_at_every_position(wire: str, log: str, with_options: bool) -> None:
     """A resume folds in silence and goes on with the same bytes; so does a copy of a fold."""
-    options = OPTIONS.get(wire, ()) if with_options else ()
+    options = OPTIONS.get(wire) if with_options else None
     events = LOGS[log]
     uncut = frames(wire, events, options)
     for cut in range(len(events) + 1):
         resumed = frames(wire, events, options)[cut:]
         assert resumed == uncut[cut:]
-        fold = WIRES[wire].fold(options)
+        fold = wires.get(wire).format(options).fold()
         for number, event in enumerate(events[:cut], 1):
             fold.step(event, ev.encode(event), b"id: 1-%d\n" % number)
         copied = fold.copy()
@@ -68,7 +73,7 @@ def test_a_seam_at_every_position(wire: str, log: str, with_options: bool) -> No
 
 @every_wire
 def test_only_the_last_frame_of_an_event_has_its_id(wire: str) -> None:
-    for number, made in enumerate(frames(wire, EVERYTHING, OPTIONS.get(wire, ())), 1):
+    for number, made in enumerate(frames(wire, EVERYTHING, OPTIONS.get(wire)), 1):
         if made:
             *first, last = made.removesuffix(b"\n\n").split(b"\n\n")
             assert all(b"id: " not in frame for frame in first)
@@ -123,10 +128,10 @@ def test_a_reason_is_the_client_s_own(wire: str, reason: ev.FinishReason) -> Non
 def test_an_error_that_no_log_holds_can_be_said(wire: str) -> None:
     """A POST that nothing can be resumed for, and a log that cannot be written."""
     error = ev.StreamError("position_lost", "Gone.", False, None, None)
-    said = WIRES[wire].fold().render(0, 0, [error], [ev.encode(error)])
+    said = wires.get(wire).format().fold().render(0, 0, [error], [ev.encode(error)])
     assert b"Gone." in said
     assert b"id: " not in said
-    cut = WIRES[wire].fold()
+    cut = wires.get(wire).format().fold()
     for event in EVERYTHING[:9]:
         cut.step(event, ev.encode(event), b"")
     assert b"id: " not in cut.render(0, 0, [error], [ev.encode(error)])
@@ -158,9 +163,12 @@ def test_responses_are_numbered_without_gaps() -> None:
 
 def test_responses_after_a_number_are_what_is_left() -> None:
     """Also between two frames of one event, where no position is."""
-    uncut = data("responses", EVERYTHING, ("",))
+    uncut = data("responses", EVERYTHING, ResponsesOptions())
     for number in range(len(uncut)):
-        assert data("responses", EVERYTHING, ("", number)) == uncut[number + 1 :]
+        assert (
+            data("responses", EVERYTHING, ResponsesOptions(starting_after=number))
+            == uncut[number + 1 :]
+        )
 
 
 def test_what_came_before_late_fragments_is_not_lost() -> None:

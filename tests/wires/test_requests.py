@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from headwater import wires
 from headwater.errors import RequestError
-from headwater.requests.runtime import WIRES
 
 PNG = "data:image/png;base64,AA=="
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -236,13 +236,13 @@ FAILED: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("wire", "body", "content"), FAILED)
 def test_a_tool_that_failed_is_told_as_such(wire: str, body: dict[str, Any], content: str) -> None:
     told = {"role": "tool", "tool_call_id": "c", "content": content, "is_error": True}
-    assert WIRES[wire].parse(body).messages[-1] == told
+    assert wires.get(wire).parse(body).messages[-1] == told
 
 
 @pytest.mark.parametrize(("wire", "number"), [(w, n) for w, table in MESSAGES.items() for n in range(len(table))])  # fmt: skip
 def test_messages(wire: str, number: int) -> None:
     body, wanted = MESSAGES[wire][number]
-    assert WIRES[wire].parse(body).messages == wanted
+    assert wires.get(wire).parse(body).messages == wanted
 
 
 OPTIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -266,16 +266,16 @@ OPTIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("wire", "body", "wanted"), OPTIONS)
 def test_options(wire: str, body: dict[str, Any], wanted: dict[str, Any]) -> None:
-    request = WIRES[wire].parse(body)
+    request = wires.get(wire).parse(body)
     assert request.options == wanted
     assert request.model == "m"
 
 
 @pytest.mark.parametrize(("wire", "body", "stream"), [("anthropic", anthropic(), False), ("responses", responses(), False), ("ui", ui(), True), ("agui", agui(), True)])  # fmt: skip
 def test_a_body_says_whether_it_is_a_stream(wire: str, body: dict[str, Any], stream: bool) -> None:
-    assert WIRES[wire].parse(body).stream is stream
-    assert WIRES[wire].parse({**body, "stream": True}).stream is True
-    assert WIRES[wire].parse({**body, "stream": False}).stream is False
+    assert wires.get(wire).parse(body).stream is stream
+    assert wires.get(wire).parse({**body, "stream": True}).stream is True
+    assert wires.get(wire).parse({**body, "stream": False}).stream is False
 
 
 def block(**members: Any) -> dict[str, Any]:
@@ -361,7 +361,7 @@ def test_what_cannot_be_passed_on_is_refused_by_name(
     wire: str, body: dict[str, Any], param: str
 ) -> None:
     with pytest.raises(RequestError) as caught:
-        WIRES[wire].parse(body)
+        wires.get(wire).parse(body)
     assert (caught.value.code, caught.value.param) == ("invalid_request", param)
     assert caught.value.status == 400
 
@@ -373,5 +373,5 @@ def test_no_body_is_more_than_wrong(wire: str, member: str, value: Any) -> None:
     bodies = {"anthropic": anthropic(), "responses": responses(), "ui": ui(), "agui": agui()}
     body = {**bodies[wire], member: value}
     with contextlib.suppress(RequestError):
-        WIRES[wire].parse(body)
-        WIRES[wire].options(body)
+        wires.get(wire).parse(body)
+        wires.get(wire).options(body)

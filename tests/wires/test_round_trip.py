@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from headwater import events as ev
-from headwater.requests.runtime import WIRES
+from headwater import wires
+from headwater.wires.openai_responses import WIRE, ResponsesOptions
 from tests.wires.logs import EVERYTHING, STREAM, ended, failed, snapshot, whole
 
 SIGNED: dict[str, Any] = {"provider": "anthropic", "part": "signature", "value": "sig"}
@@ -71,7 +72,7 @@ def next_turn(wire: str, answer: Any) -> dict[str, Any]:
 def test_what_only_the_provider_understands_comes_back(wire: str, kept: list[Any]) -> None:
     if wire in ("ui", "agui"):  # these hold the value itself, not an item made of it
         kept = [{**each, "value": ITEM} if each is ENCRYPTED else each for each in kept]
-    [message] = WIRES[wire].parse(next_turn(wire, whole(wire, TURN))).messages
+    [message] = wires.get(wire).parse(next_turn(wire, whole(wire, TURN))).messages
     assert message == {
         "role": "assistant",
         "content": "Looking.",
@@ -101,7 +102,7 @@ def test_whole_of_anthropic() -> None:
 
 
 def test_whole_of_responses() -> None:
-    options = ('{"metadata":{"a":"b"},"temperature":0.5}',)
+    options = ResponsesOptions('{"metadata":{"a":"b"},"temperature":0.5}')
     done = whole("responses", TURN, options)
     assert done["metadata"] == {"a": "b"}
     assert done["temperature"] == 0.5
@@ -118,14 +119,14 @@ def test_whole_of_responses() -> None:
     assert running["output"][-1]["content"][0]["text"] == "Looking."
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", wires.names())
 def test_every_whole_answer_is_json(wire: str) -> None:
     for log in (EVERYTHING, TURN, ended("cancelled"), [EVERYTHING[0], EVERYTHING[-1]]):
         assert whole(wire, log)
 
 
 def test_numbers_so_far() -> None:
-    wire: Any = WIRES["responses"]
-    assert wire.count(snapshot(EVERYTHING)) == 39
-    assert wire.count(snapshot(EVERYTHING[:1])) == 2
-    assert wire.count(snapshot(failed())) == 10
+    options = ResponsesOptions()
+    assert WIRE.count(snapshot(EVERYTHING), options) == 39
+    assert WIRE.count(snapshot(EVERYTHING[:1]), options) == 2
+    assert WIRE.count(snapshot(failed()), options) == 10

@@ -12,15 +12,17 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
+from msgspec import structs
 
 from headwater.adapters.bridge import Bridge
 from headwater.adapters.heads import JSON_HEADERS, make_request_id
 from headwater.errors import ConfigurationError
-from headwater.requests.library import Question, Wish, asked_for, begin_asked
-from headwater.requests.mistakes import check_principal
+from headwater.events.position import START
+from headwater.requests.options import ResponseOptions, check_options, check_principal
+from headwater.requests.parsing import Question, parse
+from headwater.requests.pipeline import open_stream
 from headwater.requests.reading import Reading, find
 from headwater.requests.runtime import Runtime
-from headwater.wires.base import Wire
 
 
 class Library(Protocol):
@@ -43,26 +45,28 @@ class Held(NamedTuple):
 
 
 def beginning(
-    hw: Library, x: Question, wire: Wire, model: str | None, options: dict[str, Any], wish: Wish
+    hw: Library, call: str, question: Question, options: ResponseOptions, **head: str | None
 ) -> Callable[[], Coroutine[Any, Any, Held]]:
-    """Makes the coroutine that begins the answer to `x`, and waits for what its head waits for.
+    """Makes the coroutine that begins the answer, and waits for what its head waits for.
 
-    To be run in the bridge's loop. `HeadwaterError` at once where `x` is no question.
+    To be run in the bridge's loop. `head` is `path`, `key` and `after` of the request, as in
+    `StreamRequest`. `HeadwaterError` or `TypeError` at once where `call` was called wrongly.
     """
-    bridge = hw.bridge()
-    spawn = bridge.host.spawner()
-    asked = asked_for(x, model, options, wire=wire, principal=wish.principal, spawn=spawn)
+    check_options(call, options, ResponseOptions)
+    request = parse(question, options, spawn=hw.bridge().host.spawner())
+    request = structs.replace(request, **head)
 
     async def begin() -> Held:
-        opened = await begin_asked(hw.runtime(), asked, wire, wish, spawn)
+        reading = await open_stream(hw.runtime(), request)
         with ExitStack() as hold:
             # Until the body is closed, so that none of the stages before it is without a reader.
-            hold.enter_context(opened.held())
-            if asked.whole:
-                whole = await opened.whole(wire, asked.options)
-                return Held(Reading(opened, wire, state=whole), ExitStack())
-            await opened.before_head(wire)
-            return Held(Reading(opened, wire, asked.options), hold.pop_all())
+            hold.enter_context(reading.opened.held())
+            if reading.whole:
+                whole = await reading.opened.whole(reading.format)
+                return Held(structs.replace(reading, state=whole), ExitStack())
+            if reading.after == START:
+                await reading.opened.before_head(reading.format.wire)
+            return Held(reading, hold.pop_all())
 
     return begin
 

@@ -8,10 +8,11 @@ before it sends any of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Unpack
 
+from headwater import wires
 from headwater.adapters.bridged import (
     Held,
     Library,
@@ -27,11 +28,9 @@ from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.adapters.sockets import ReaderSocket
 from headwater.adapters.wsgi import BridgedBody, WsgiBody
 from headwater.errors import ConfigurationError, HeadwaterError
-from headwater.requests.library import Question, Wish
-from headwater.requests.runtime import WIRES, wire_named
-from headwater.streams.ending import OnEnd
-from headwater.transforms import Change, Transforms
-from headwater.wires.base import OnDisconnect, Wire
+from headwater.requests.options import ResponseOptions
+from headwater.requests.parsing import Question
+from headwater.wires.base import Wire
 
 try:
     from django.core.signals import request_started
@@ -70,7 +69,7 @@ class StreamResponse(StreamingHttpResponse):  # type: ignore[misc]
     """
 
     def __init__(self, hw: Library, held: Held, socket: ReaderSocket) -> None:
-        headers = stream_headers(held.reading.wire) | answer_headers(held)
+        headers = stream_headers(held.reading.format.wire) | answer_headers(held)
         super().__init__((), headers=headers)
         self._bridge = hw.bridge()
         self._held = held
@@ -139,58 +138,41 @@ class _LoopWaiter:
 
 def stream_response(
     hw: Library,
-    x: Question,
+    question: Question,
     *,
-    model: str | None = None,
-    wire: str = "plain",
-    principal: str | None = None,
-    chat: str | None = None,
-    on_disconnect: OnDisconnect | None = None,
-    on_end: OnEnd | None = None,
-    transform: Transforms | Change | None = None,
-    metadata: Mapping[str, str] | None = None,
     request: HttpRequest | None = None,
-    **options: Any,
+    **options: Unpack[ResponseOptions],
 ) -> HttpResponseBase:
-    """A Django response that streams the answer to `x`, or what the generator `x` yields.
+    """A Django response that streams the answer to `question`, or what that generator yields.
 
-    The arguments are those of `Headwater.response`; with the view's `request` too, one that is
-    repeated with its `Idempotency-Key` gets the stream of the first. Errors known before the head
-    is sent become statuses. For plain views; in an `async def` view await `astream_response`.
+    The arguments are those of `Headwater.response`. With the view's `request`, one that is repeated
+    with its `Idempotency-Key` gets the stream of the first. Errors known before the head is sent
+    become statuses. For plain views; in an `async def` view await `astream_response`.
     """
-    spoken = wire_named(wire)
-    wish = Wish(principal, chat, on_disconnect, on_end, transform, metadata, *_repeat(request))
+    wire = wires.get(options.get("wire", "plain"))
     try:
-        held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
+        begin = beginning(hw, "stream_response()", question, options, **_head(request))
+        held = hw.bridge().call(begin)
     except HeadwaterError as error:
-        return _error(spoken, error)
+        return _error(wire, error)
     return _answer(hw, held, request)
 
 
 async def astream_response(
     hw: Library,
-    x: Question,
+    question: Question,
     *,
-    model: str | None = None,
-    wire: str = "plain",
-    principal: str | None = None,
-    chat: str | None = None,
-    on_disconnect: OnDisconnect | None = None,
-    on_end: OnEnd | None = None,
-    transform: Transforms | Change | None = None,
-    metadata: Mapping[str, str] | None = None,
     request: HttpRequest | None = None,
-    **options: Any,
+    **options: Unpack[ResponseOptions],
 ) -> HttpResponseBase:
     """The same for an `async def` view, whose loop it does not hold up."""
-    spoken = wire_named(wire)
-    wish = Wish(principal, chat, on_disconnect, on_end, transform, metadata, *_repeat(request))
+    wire = wires.get(options.get("wire", "plain"))
     try:
-        begin = beginning(hw, x, spoken, model, options, wish)
+        begin = beginning(hw, "astream_response()", question, options, **_head(request))
         begun = asyncio.run_coroutine_threadsafe(begin(), hw.bridge().loop)
         held = await asyncio.wrap_future(begun)
     except HeadwaterError as error:
-        return _error(spoken, error)
+        return _error(wire, error)
     return _answer(hw, held, request)
 
 
@@ -214,7 +196,7 @@ def mount(hw: Library) -> list[URLPattern]:
                 return HttpResponse(status=405, headers={"Allow": "GET, DELETE"})
             return _read(hw, request, stream, principal)
         except HeadwaterError as error:
-            return _error(WIRES["native"], error)
+            return _error(wires.get("native"), error)
 
     view: Callable[..., HttpResponseBase] = csrf_exempt(serve)
     return [
@@ -249,10 +231,16 @@ def _whole(body: bytes, status: int, headers: dict[str, str]) -> HttpResponse:
     return HttpResponse(body, status=status, headers=headers)
 
 
-def _repeat(request: HttpRequest | None) -> tuple[str, str | None]:
-    """What tells that a request is one that came before: its path and key."""
-    return ("", None) if request is None else (request.path, request.headers.get("Idempotency-Key"))
+def _head(request: HttpRequest | None) -> dict[str, str | None]:
+    """What of a request's head decides which stream answers it."""
+    if request is None:
+        return {}
+    return {
+        "path": request.path,
+        "key": request.headers.get("Idempotency-Key"),
+        "after": request.headers.get("Last-Event-ID"),
+    }
 
 
-def _error(wire: Wire, error: HeadwaterError) -> HttpResponse:
+def _error(wire: Wire[Any], error: HeadwaterError) -> HttpResponse:
     return _whole(*error_answer(wire, error, make_request_id()))

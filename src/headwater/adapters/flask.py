@@ -6,9 +6,9 @@ the request's own thread or greenlet; the streams run in one loop beside them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
+from headwater import wires
 from headwater.adapters.bridged import (
     Held,
     Library,
@@ -24,11 +24,9 @@ from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.adapters.sockets import ReaderSocket
 from headwater.adapters.wsgi import BridgedBody, WsgiBody
 from headwater.errors import ConfigurationError, HeadwaterError
-from headwater.requests.library import Question, Wish
-from headwater.requests.runtime import WIRES, wire_named
-from headwater.streams.ending import OnEnd
-from headwater.transforms import Change, Transforms
-from headwater.wires.base import OnDisconnect, Wire
+from headwater.requests.options import ResponseOptions
+from headwater.requests.parsing import Question
+from headwater.wires.base import Wire
 
 try:
     from flask import Flask, Response, request, send_from_directory
@@ -39,31 +37,23 @@ except ImportError as missing:
 
 
 def stream_response(
-    hw: Library,
-    x: Question,
-    *,
-    model: str | None = None,
-    wire: str = "plain",
-    principal: str | None = None,
-    chat: str | None = None,
-    on_disconnect: OnDisconnect | None = None,
-    on_end: OnEnd | None = None,
-    transform: Transforms | Change | None = None,
-    metadata: Mapping[str, str] | None = None,
-    **options: Any,
+    hw: Library, question: Question, **options: Unpack[ResponseOptions]
 ) -> Response:
-    """A Flask response that streams the answer to `x`, or what the generator `x` yields.
+    """A Flask response that streams the answer to `question`, or what that generator yields.
 
     The arguments are those of `Headwater.response`. Errors known before the head is sent become
     statuses. Called in the request that it answers.
     """
-    spoken = wire_named(wire)
-    key = request.headers.get("Idempotency-Key")
-    wish = Wish(principal, chat, on_disconnect, on_end, transform, metadata, request.path, key)
+    wire = wires.get(options.get("wire", "plain"))
+    head = {
+        "path": request.path,
+        "key": request.headers.get("Idempotency-Key"),
+        "after": request.headers.get("Last-Event-ID"),
+    }
     try:
-        held = hw.bridge().call(beginning(hw, x, spoken, model, options, wish))
+        held = hw.bridge().call(beginning(hw, "stream_response()", question, options, **head))
     except HeadwaterError as error:
-        return _error(spoken, error)
+        return _error(wire, error)
     return _answer(hw, held)
 
 
@@ -84,7 +74,7 @@ def mount(app: Flask, hw: Library, *, prefix: str = "") -> None:
                 return Response(status=204)
             return _read(hw, stream, principal)
         except HeadwaterError as error:
-            return _error(WIRES["native"], error)
+            return _error(wires.get("native"), error)
 
     def script(name: str) -> Response:
         return send_from_directory(PLAYGROUND, name, mimetype="text/javascript")
@@ -110,9 +100,9 @@ def _answer(hw: Library, held: Held) -> Response:
     waiter = hw.bridge().host.waiter()
     socket = ReaderSocket.shown(request.environ)
     body = WsgiBody(BridgedBody(hw.bridge(), held, waiter, socket), waiter, socket)
-    headers = stream_headers(held.reading.wire) | answer_headers(held)
+    headers = stream_headers(held.reading.format.wire) | answer_headers(held)
     return Response(body, headers=headers, direct_passthrough=True)
 
 
-def _error(wire: Wire, error: HeadwaterError) -> Response:
+def _error(wire: Wire[Any], error: HeadwaterError) -> Response:
     return Response(*error_answer(wire, error, make_request_id()))

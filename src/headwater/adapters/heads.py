@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import secrets
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from headwater.errors import HeadwaterError
+from headwater.requests.repeats import NothingToResumeError
 from headwater.wires.base import Wire
 
 JSON_HEADERS: Final = {
@@ -18,7 +19,7 @@ JSON_HEADERS: Final = {
 }
 
 
-def stream_headers(wire: Wire) -> dict[str, str]:
+def stream_headers(wire: Wire[Any]) -> dict[str, str]:
     """Headers of a stream. Proxies buffer, compress and cache unless they are told not to."""
     return {
         "Content-Type": "text/event-stream; charset=utf-8",
@@ -40,9 +41,11 @@ def error_headers(error: HeadwaterError, request_id: str) -> dict[str, str]:
 
 
 def error_answer(
-    wire: Wire, error: HeadwaterError, request_id: str
+    wire: Wire[Any], error: HeadwaterError, request_id: str
 ) -> tuple[bytes, int, dict[str, str]]:
     """An error before the head, in the wire's own shape: its body, status and headers."""
+    if isinstance(error, NothingToResumeError):
+        return error.frames, 200, {**stream_headers(wire), "X-Request-Id": request_id}
     body = msgspec.json.encode(wire.error(error, request_id))
     return body, error.status, error_headers(error, request_id)
 

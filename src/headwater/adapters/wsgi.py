@@ -118,7 +118,7 @@ class BridgedBody:
     def _begin(self) -> None:
         if not self._closed:
             reading = self._held.reading
-            attach = reading.opened.reader(reading.wire, reading.options, reading.after)
+            attach = reading.opened.reader(reading.format, reading.after)
             self._subscriber = attach(self._sink)
             self._held.hold.close()  # from here on the subscriber is what counts as a reader
 

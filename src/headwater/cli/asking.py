@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from headwater.generation import GenerationRequest
 if TYPE_CHECKING:
     from headwater.api import Headwater
     from headwater.cli.remote import Reads, Remote
+    from headwater.requests.parsing import StreamRequest
     from headwater.streams import LocalStream
 
 #: Told what each read brought, in order, the terminal event last.
@@ -44,20 +46,24 @@ def ask(prompt: str, model: str | None, server: str | None, heard: Listener) -> 
         return _listen(remote(server).ask(prompt, model), heard)
 
     from headwater.api import Headwater
+    from headwater.requests.pipeline import begin
 
     headwater = Headwater()
-    asked = question(prompt, model)
-
-    async def begin() -> LocalStream:
-        return await headwater.runtime().generate(asked, principal=None, on_disconnect="cancel")
-
-    return in_process(headwater, begin, heard)
+    return in_process(headwater, lambda: begin(headwater.runtime(), question(prompt, model)), heard)
 
 
-def question(prompt: str, model: str | None, *, stream: bool = True) -> GenerationRequest:
-    """What is asked for with one prompt."""
+def question(prompt: str, model: str | None, *, stream: bool = True) -> StreamRequest:
+    """The request of one prompt; a stream that this process stops reading is cancelled."""
+    from headwater import wires
+    from headwater.requests.parsing import StreamRequest
+
     message = {"role": "user", "content": prompt}
-    return GenerationRequest(messages=[message], model=model, stream=stream)
+    return StreamRequest(
+        what=GenerationRequest(messages=[message], model=model, stream=stream),
+        format=wires.get("native").format(),
+        on_disconnect="cancel",
+        asked_at=time.monotonic(),
+    )
 
 
 def follow(server: str, stream: str, heard: Listener, after: str = "") -> None:

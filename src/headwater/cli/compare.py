@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from headwater.cli import asking
-from headwater.cli.comparison.askers import Asker, Here, There
+from headwater.cli.comparison.askers import Asker, LocalClient, ServerClient
 from headwater.cli.comparison.figures import compared, pairs, rows
 from headwater.cli.comparison.listing import as_text
 from headwater.cli.comparison.progress import progress
@@ -99,7 +99,7 @@ def _ask(
     runs: list[Run],
 ) -> None:
     """Ask each in its turn, and add it to `runs` as it begins."""
-    asker: Asker = Here() if server is None else There(server)
+    asker: Asker = LocalClient() if server is None else ServerClient(server)
     with closing(asker), progress(models, repeat) as (begun, ended):
         for model in models if warm_up else ():
             warm = Run(model, "streamed", 0, model or DEFAULT)

@@ -113,7 +113,7 @@ class MessagesParser(StreamParser):
         # Blocks of tools that ran at the provider, with the pieces of their input: kept whole.
         self._server: dict[int, tuple[dict[str, Any], list[str]]] = {}
 
-    def _message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
+    def read_message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
         said: _Said | None
         try:
             said = _decode(message.data)
@@ -126,13 +126,13 @@ class MessagesParser(StreamParser):
             if kind is not None and kind.type not in _KINDS:
                 return  # of a later version, in a shape that we cannot know
         if said is None:
-            self._unreadable(last)
+            self.unreadable(last)
             return
-        self._empty = False
+        self.empty = False
         if said.type == "content_block_delta" and said.delta is not None:
             self._delta(said.index, said.delta, events)
         elif said.type == "error" or said.error:
-            self._fail_as_told(message.data)
+            self.fail_with(message.data)
         else:
             self._frame(said, events)
 
@@ -170,8 +170,8 @@ class MessagesParser(StreamParser):
     def _arguments(self, index: int, piece: str, events: list[Event]) -> None:
         if index in self._server:
             self._server[index][1].append(piece)
-        elif index in self._calls and (piece := self._text(f"call {index}", piece)):
-            events.append(ToolCallDelta(self._calls[index], piece))
+        elif index in self.open_calls and (piece := self._text(f"call {index}", piece)):
+            events.append(ToolCallDelta(self.open_calls[index], piece))
 
     def _cite(self, citation: Any, events: list[Event]) -> None:
         if not isinstance(citation, dict):
@@ -197,7 +197,7 @@ class MessagesParser(StreamParser):
             case "redacted_thinking":
                 events.append(ProviderData(VENDOR, "redacted_thinking", block.get("data")))
             case "tool_use":
-                self._calls[index] = call = str(block.get("id") or made_call())
+                self.open_calls[index] = call = str(block.get("id") or made_call())
                 events.append(ToolCallStart(call, str(block.get("name") or "")))
                 if block.get("input"):
                     arguments = msgspec.json.encode(block["input"]).decode()
@@ -206,8 +206,8 @@ class MessagesParser(StreamParser):
                 self._server[index] = (block, [])
 
     def _block_end(self, index: int, events: list[Event]) -> None:
-        if index in self._calls:
-            events.append(ToolCallEnd(self._calls.pop(index)))
+        if index in self.open_calls:
+            events.append(ToolCallEnd(self.open_calls.pop(index)))
         if index in self._server:
             block, pieces = self._server.pop(index)
             if pieces:
@@ -224,8 +224,8 @@ class MessagesParser(StreamParser):
         self._finish(events)
 
     def _finish(self, events: list[Event]) -> None:
-        self._reason = _REASONS.get(self._told, "stop")
-        self._close(events)
+        self.reason = _REASONS.get(self._told, "stop")
+        self.close(events)
 
     def _count(self, usage: _Usage | None) -> None:
         """Later counts are cumulative, and leave out what has not changed."""

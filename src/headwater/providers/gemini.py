@@ -145,7 +145,7 @@ class ContentParser(StreamParser):
         self._called = False
         self._cited: set[str] = set()  # each chunk tells the pages anew; a page is told once
 
-    def _message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
+    def read_message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
         said: _Said | None
         try:
             said = _decode(message.data)
@@ -156,7 +156,7 @@ class ContentParser(StreamParser):
             self._lenient()
             said = lenient(message.data, _Said, raw=("args",))
         if said is None:
-            self._unreadable(last)
+            self.unreadable(last)
         else:
             self._said(said, message.data, events)
 
@@ -167,19 +167,19 @@ class ContentParser(StreamParser):
             if not self.closed:
                 self._said(said, data, events)
         if not many:
-            self._unreadable(last=False)
+            self.unreadable(last=False)
 
     def _said(self, said: _Said, data: bytes, events: list[Event]) -> None:
-        self._empty = False
+        self.empty = False
         if said.error:
-            self._fail_as_told(data)
+            self.fail_with(data)
             return
         if said.usage_metadata is not None:
             self._count(said.usage_metadata)
         if said.candidates:
             self._candidate(said.candidates[0], events)
         elif said.prompt_feedback is not None and said.prompt_feedback.block_reason:
-            self._reason = "content-filter"
+            self.reason = "content-filter"
 
     def _candidate(self, candidate: _Candidate, events: list[Event]) -> None:
         if candidate.content is not None and candidate.content.parts:
@@ -190,11 +190,11 @@ class ContentParser(StreamParser):
         reason = candidate.finish_reason
         if reason in _FAILED:
             text = f"{self._provider} failed: the answer ended with {reason}."
-            self._fail(UpstreamError("upstream_error", text))
+            self.fail(UpstreamError("upstream_error", text))
         elif reason == "STOP" and self._called:
-            self._reason = "tool-calls"
+            self.reason = "tool-calls"
         elif reason:
-            self._reason = _REASONS.get(reason, "stop")
+            self.reason = _REASONS.get(reason, "stop")
 
     def _part(self, part: _Part, events: list[Event]) -> None:
         call = None

@@ -93,7 +93,7 @@ class LinesParser(StreamParser):
         super().__init__(provider, content_type, lines=True)
         self._called = False
 
-    def _message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
+    def read_message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
         said: _Said | None
         try:
             said = _decode(message.data)
@@ -101,18 +101,18 @@ class LinesParser(StreamParser):
             self._lenient()
             said = lenient(message.data, _Said, raw=("arguments",))
         if said is None:
-            self._unreadable(last)
+            self.unreadable(last)
             return
-        self._empty = False
+        self.empty = False
         if said.error:
-            self._fail_as_told(message.data)
+            self.fail_with(message.data)
             return
         if said.message is not None:
             self._answer(said.message, events)
         if said.done:
             self.usage = counted(said.prompt_eval_count, said.eval_count)
-            self._reason = _REASONS.get(said.done_reason or "", self._stopped)
-            self._close(events)
+            self.reason = _REASONS.get(said.done_reason or "", self._stopped)
+            self.close(events)
 
     @property
     def _stopped(self) -> FinishReason:

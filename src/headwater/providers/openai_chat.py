@@ -65,10 +65,10 @@ class ChatCompletionsParser(StreamParser):
 
     __slots__ = ()
 
-    def _message(self, message: Framed, events: list[Event], *, last: bool = False) -> None:
+    def read_message(self, message: Framed, events: list[Event], *, last: bool = False) -> None:
         if message.data == b"[DONE]":
-            self._reason = self._reason or "stop"
-            self._close(events)
+            self.reason = self.reason or "stop"
+            self.close(events)
             return
         try:
             chunk: Chunk | None = decode(message.data)
@@ -76,9 +76,9 @@ class ChatCompletionsParser(StreamParser):
             self._lenient()
             chunk = decode_leniently(message.data)
         if chunk is None:
-            self._unreadable(last)
+            self.unreadable(last)
             return
-        self._empty = False
+        self.empty = False
         groq = chunk.x_groq
         if groq is not None:
             chunk.usage = chunk.usage or groq.usage
@@ -88,7 +88,7 @@ class ChatCompletionsParser(StreamParser):
             or message.event == "error"
             or chunk.object == "error"
         ):
-            self._fail_as_told(message.data)
+            self.fail_with(message.data)
             return
         if chunk.usage is not None:
             self.usage = usage_of(chunk.usage)
@@ -117,9 +117,9 @@ class ChatCompletionsParser(StreamParser):
             if delta.annotations:
                 self._cite(delta.annotations, events)
         if choice.finish_reason in _FAILED:
-            self._fail(UpstreamError("upstream_error", f"{self._provider} failed."))
+            self.fail(UpstreamError("upstream_error", f"{self._provider} failed."))
         elif choice.finish_reason:
-            self._reason = _REASONS.get(choice.finish_reason, "stop")
+            self.reason = _REASONS.get(choice.finish_reason, "stop")
 
     def _pieces(self, pieces: list[Piece], events: list[Event]) -> str:
         """The text of Mistral's parts; their thoughts go to `events`."""
@@ -140,18 +140,18 @@ class ChatCompletionsParser(StreamParser):
         arguments = function.arguments
         index, begins = call.index, call.id or function.name
         if index is None:  # Gemini's compatible endpoint sends whole calls without an index
-            index = len(self._calls) if begins else len(self._calls) - 1
-        elif call.id and function.name and self._calls.get(index, call.id) != call.id:
+            index = len(self.open_calls) if begins else len(self.open_calls) - 1
+        elif call.id and function.name and self.open_calls.get(index, call.id) != call.id:
             # Some number every call 0: another id there is the next call.
-            events.append(ToolCallEnd(self._calls.pop(index)))
-        if index not in self._calls:
+            events.append(ToolCallEnd(self.open_calls.pop(index)))
+        if index not in self.open_calls:
             made = self._clean(call.id) or made_call()
-            self._calls[index] = made
+            self.open_calls[index] = made
             events.append(ToolCallStart(made, self._clean(function.name) or ""))
         if isinstance(arguments, dict):
             arguments = msgspec.json.encode(self._clean(arguments)).decode()
         if arguments and (piece := self._text(f"call {index}", arguments)):
-            events.append(ToolCallDelta(self._calls[index], piece))
+            events.append(ToolCallDelta(self.open_calls[index], piece))
 
 
 class ChatCompletions:

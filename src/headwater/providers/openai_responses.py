@@ -120,7 +120,7 @@ class ResponsesParser(StreamParser):
         self._called = False
         self._told: set[int] = set()  # outputs of which pieces came
 
-    def _message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
+    def read_message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
         said: _Delta | None
         try:
             said = _decode(message.data)
@@ -130,9 +130,9 @@ class ResponsesParser(StreamParser):
             self._lenient()
             said = lenient(message.data, _Delta)
         if said is None:
-            self._unreadable(last)
+            self.unreadable(last)
             return
-        self._empty = False
+        self.empty = False
         piece = _PIECES.get(said.type)
         if piece is None:
             self._event(said, message, events)
@@ -149,7 +149,7 @@ class ResponsesParser(StreamParser):
                 if said.summary_index:
                     events.append(ReasoningDelta("\n\n"))
             case "error" | "response.failed" | "response.cancelled":
-                self._fail_as_told(message.data)
+                self.fail_with(message.data)
             case "":
                 self._untyped(message, events)
             case kind if kind in _NAMED:
@@ -163,7 +163,7 @@ class ResponsesParser(StreamParser):
             if said is not None:
                 said.item, said.annotation = self._clean((said.item, said.annotation))
         if said is None:
-            self._unreadable(last=False)
+            self.unreadable(last=False)
             return
         match kind:
             case "response.output_item.added":
@@ -176,16 +176,18 @@ class ResponsesParser(StreamParser):
                 self._finish(said.response or _Response(), kind, events)
 
     def _begins(self, index: int, item: dict[str, Any], events: list[Event]) -> None:
-        if item.get("type") == "function_call" and index not in self._calls:
+        if item.get("type") == "function_call" and index not in self.open_calls:
             self._called = True
-            call = self._calls[index] = str(item.get("call_id") or item.get("id") or made_call())
+            call = self.open_calls[index] = str(
+                item.get("call_id") or item.get("id") or made_call()
+            )
             events.append(ToolCallStart(call, str(item.get("name") or "")))
 
     def _arguments(self, index: int, piece: Any, events: list[Event]) -> None:
-        if index in self._calls and isinstance(piece, str) and piece:
+        if index in self.open_calls and isinstance(piece, str) and piece:
             self._told.add(index)
             if piece := self._text(f"call {index}", piece):
-                events.append(ToolCallDelta(self._calls[index], piece))
+                events.append(ToolCallDelta(self.open_calls[index], piece))
 
     def _done(self, index: int, item: dict[str, Any], events: list[Event]) -> None:
         """An output is whole: what of it came in no piece is told now."""
@@ -197,7 +199,7 @@ class ResponsesParser(StreamParser):
                 self._begins(index, item, events)
                 if index not in self._told:
                     self._arguments(index, item.get("arguments"), events)
-                events.append(ToolCallEnd(self._calls.pop(index)))
+                events.append(ToolCallEnd(self.open_calls.pop(index)))
             case "reasoning":
                 events.append(ProviderData(VENDOR, "reasoning", item))
             case "image_generation_call":
@@ -225,7 +227,7 @@ class ResponsesParser(StreamParser):
         """An error in the shape of Chat Completions, or a response that was not streamed."""
         whole = lenient(message.data, _Whole)
         if whole is None or whole.error or whole.status in ("failed", "cancelled"):
-            self._fail_as_told(message.data)
+            self.fail_with(message.data)
         elif whole.object == "response":
             for index, item in enumerate(self._clean(whole.output)):
                 self._done(index, item, events)
@@ -244,10 +246,10 @@ class ResponsesParser(StreamParser):
             )
         if kind == "response.incomplete":
             why = response.incomplete_details or _Reason()
-            self._reason = _INCOMPLETE.get(why.reason or "", "length")
+            self.reason = _INCOMPLETE.get(why.reason or "", "length")
         else:
-            self._reason = "tool-calls" if self._called else "stop"
-        self._close(events)
+            self.reason = "tool-calls" if self._called else "stop"
+        self.close(events)
 
 
 class Responses:

@@ -24,27 +24,27 @@ _MOST_TOKENS: Final = 2**53
 
 
 class StreamParser:
-    """Reads one answer. A dialect adds `_message`, which reads one message.
+    """Reads one answer. A dialect adds `read_message`, which reads one message.
 
-    `_message` sets `_reason` when it has learnt why the generation ends, and calls `_close` when
-    nothing more can come that matters, `_fail` when an error is told, `_unreadable` for what is no
-    message. `_calls` holds the tool calls that are still open, by whatever tells them apart.
+    `read_message` sets `reason` when it has learnt why the generation ends, and calls `close` when
+    nothing more can come that matters, `fail` when an error is told, `unreadable` for what is no
+    message. `open_calls` holds the tool calls that are still open, by whatever tells them apart.
     """
 
     __slots__ = (
-        "_calls",
         "_content_type",
-        "_empty",
         "_framing",
         "_is_stream",
         "_provider",
-        "_reason",
         "_surrogates",
         "_whole",
         "_whole_size",
         "closed",
+        "empty",
         "messages",
+        "open_calls",
         "outcome",
+        "reason",
         "usage",
     )
 
@@ -61,10 +61,10 @@ class StreamParser:
         self._framing: Decoder | LineDecoder = LineDecoder() if lines else Decoder()
         self._whole: list[bytes] = []  # of a body that is not a stream
         self._whole_size = 0
-        self._reason: FinishReason | None = None
-        self._calls: dict[Any, str] = {}
+        self.reason: FinishReason | None = None
+        self.open_calls: dict[Any, str] = {}
         self._surrogates: Surrogates | None = None  # until a message holds half a character
-        self._empty = True
+        self.empty = True
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that these bytes completed."""
@@ -82,9 +82,9 @@ class StreamParser:
         for message in messages:
             if self.closed:
                 break  # data after the end is nobody's
-            self._message(message, events)
+            self.read_message(message, events)
         if endless:
-            self._fail(UpstreamError("upstream_error", f"{self._provider} sent an endless event."))
+            self.fail(UpstreamError("upstream_error", f"{self._provider} sent an endless event."))
         return events
 
     def end(self) -> list[Event]:
@@ -93,28 +93,28 @@ class StreamParser:
         if not self.closed:
             message = self._last()
             if message is not None:
-                self._message(message, events, last=True)
+                self.read_message(message, events, last=True)
         if not self.closed:
-            self._close(events)
+            self.close(events)
         return events
 
     def read(self, data: bytes) -> list[Event]:
         """The events of one message that came without framing: an SDK's object as JSON."""
         events: list[Event] = []
         if not self.closed:
-            self._message(Message(data), events)
+            self.read_message(Message(data), events)
         return events
 
     @property
     def told(self) -> bool:
         """Whether it has been said why the generation ends."""
-        return self._reason is not None
+        return self.reason is not None
 
     def take_as_whole(self) -> None:
         """Nobody will say why the generation ends: its end is its end."""
-        self._reason = self._reason or "stop"
+        self.reason = self.reason or "stop"
 
-    def _message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
+    def read_message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
         raise NotImplementedError
 
     def _collect(self, data: bytes) -> None:
@@ -122,7 +122,7 @@ class StreamParser:
         self._whole_size += len(data)
         if self._whole_size > MAX_EVENT_BYTES:
             self._whole.clear()
-            self._fail(UpstreamError("upstream_error", f"{self._provider} sent an endless body."))
+            self.fail(UpstreamError("upstream_error", f"{self._provider} sent an endless body."))
 
     def _last(self) -> Message | None:
         if self._is_stream:
@@ -144,30 +144,30 @@ class StreamParser:
         """From now on text may hold half a character."""
         self._surrogates = self._surrogates or Surrogates()
 
-    def _fail(self, error: HeadwaterError) -> None:
+    def fail(self, error: HeadwaterError) -> None:
         if not self.closed:  # the first end latches
             self.closed = True
             self.outcome = error
 
-    def _fail_as_told(self, data: bytes) -> None:
-        self._fail(stream_failure(self._provider, data))
+    def fail_with(self, data: bytes) -> None:
+        self.fail(stream_failure(self._provider, data))
 
-    def _unreadable(self, last: bool) -> None:
+    def unreadable(self, last: bool) -> None:
         """A message was none. An unfinished last one is what a cut leaves, not its own fault."""
         if not (last and self._is_stream):
-            self._fail(self._malformed())
+            self.fail(self._malformed())
 
-    def _close(self, events: list[Event]) -> None:
+    def close(self, events: list[Event]) -> None:
         """The end of the body, or the provider's own end marker."""
         self.closed = True
-        if self._reason is not None:
+        if self.reason is not None:
             if self._surrogates is not None:
                 events.extend(self._surrogates.rest())
-            events.extend(ToolCallEnd(call) for call in self._calls.values())
-            self.outcome = Finish(self._reason, self.usage)
+            events.extend(ToolCallEnd(call) for call in self.open_calls.values())
+            self.outcome = Finish(self.reason, self.usage)
         elif self._content_type == "text/html":
             self.outcome = self._malformed()
-        elif self._empty:
+        elif self.empty:
             self.outcome = UpstreamError("upstream_error", f"{self._provider} answered nothing.")
         else:
             self.outcome = UpstreamError(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 
 from headwater.errors import RequestError, UnavailableError
 from headwater.stores.base import Record
-from headwater.streams.hub import Hub, new_id
-from headwater.streams.local import LocalStream
+from headwater.streams.hub import Hub
 from headwater.streams.opened import Opened
 
 # How long a repeat waits for the first request, which may still ask which model there is: longer
@@ -29,6 +27,12 @@ def label_of(principal: str | None, path: str, body: bytes) -> str:
     return digest.hexdigest()
 
 
+def digest_of(request: object) -> str:
+    """A digest of a request's canonical JSON."""
+    canonical = msgspec.json.encode(request, order="deterministic")
+    return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+
+
 async def is_claimed(hub: Hub, principal: str | None, path: str, key: str) -> bool:
     """Whether a request with this key has begun a stream before, whatever it asked for."""
     await hub.open()
@@ -36,17 +40,13 @@ async def is_claimed(hub: Hub, principal: str | None, path: str, key: str) -> bo
 
 
 class Claim:
-    """A key of one principal on one path, and what is asked for with it.
+    """A key of one principal on one path; `digest` tells requests with the same key apart."""
 
-    `what` is the body of the request, or whatever else tells two requests apart.
-    """
-
-    def __init__(self, hub: Hub, principal: str | None, path: str, key: str, what: object) -> None:
+    def __init__(self, hub: Hub, principal: str | None, path: str, key: str, digest: str) -> None:
         self._hub = hub
         self._sound = key.isprintable() and 0 < len(key) <= _LONGEST_KEY
         self._key = _claim_key(principal, path, key)
-        canonical = msgspec.json.encode(what, order="deterministic")
-        self._digest = hashlib.blake2b(canonical, digest_size=16).hexdigest()
+        self._digest = digest
 
     async def make(self, stream: str) -> Record | None:
         """None: this is the first, and is to begin `stream`. Else the stream of the first.
@@ -96,38 +96,6 @@ class Claim:
 
 def _claim_key(principal: str | None, path: str, key: str) -> str:
     return label_of(principal, path, key.encode(errors="replace"))
-
-
-async def begun_once(
-    hub: Hub,
-    claim: Claim | None,
-    principal: str | None,
-    begin: Callable[[str], Awaitable[LocalStream]],
-    unused: Callable[[], None] = lambda: None,
-) -> Opened:
-    """The stream that `begin` begins under the id it is given, or that of the first such request.
-
-    Without a claim every request is a first one. `unused` is called where nothing was begun.
-    """
-    stream_id, stream = new_id(), None
-    try:
-        first = None if claim is None else await claim.make(stream_id)
-        if first is not None:
-            return await reopened(hub, first.stream, principal)
-        stream = await _begun(claim, stream_id, begin(stream_id))
-        return Opened(hub, stream.record, stream)
-    finally:
-        if stream is None:
-            unused()
-
-
-async def _begun(claim: Claim | None, stream_id: str, begin: Awaitable[LocalStream]) -> LocalStream:
-    try:
-        return await begin
-    except BaseException:
-        if claim is not None:
-            await claim.drop(stream_id)
-        raise
 
 
 async def reopened(hub: Hub, stream: str, principal: str | None) -> Opened:

@@ -7,26 +7,33 @@ from typing import Any
 
 import msgspec
 
+from headwater import wires
 from headwater.errors import ConfigurationError, RequestError
 from headwater.events.position import START, Position
-from headwater.requests.runtime import Runtime, wire_named, wire_names
-from headwater.stores.base import Record, Tail
+from headwater.requests.runtime import Runtime
+from headwater.stores.base import Record, Spoken, Tail
 from headwater.streams import Hub, Opened
 from headwater.streams.finding import check_position
-from headwater.wires.base import Wire
+from headwater.wires.base import Wire, WireFormat
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What a request to read asks for: a stream from a position, in a wire.
+    """One reader's way through a stream, however its host answers.
 
-    `state` is the stream's state for a reader who prefers JSON. `finished` says that the position
-    is the end: there is nothing to send, and an EventSource stops at 204.
+    Attributes:
+        opened: the stream.
+        format: the wire format that it is read in.
+        after: where to begin.
+        whole: send the answer as JSON when it is whole.
+        finished: `after` is the end: there is nothing to send, and an EventSource stops at 204.
+        state: sent in place of the stream, to a reader who prefers JSON.
+
     """
 
     opened: Opened
-    wire: Wire
-    options: tuple[Any, ...] = ()
+    format: WireFormat
     after: Position = START
+    whole: bool = False
     finished: bool = False
     state: dict[str, Any] | None = None
 
@@ -46,9 +53,9 @@ async def find(
     """
     name = query.get("wire", "native")
     try:
-        wire = wire_named(name)
+        wire = wires.get(name)
     except ConfigurationError as error:
-        known = ", ".join(wire_names())
+        known = ", ".join(wires.names())
         raise RequestError(
             f"wire must be one of {known}, not {name[:50]!r}.", param="wire"
         ) from error
@@ -56,7 +63,7 @@ async def find(
     record, tail = await hub.find(stream, principal)
     if prefers_json(headers.get("accept", "")):
         state = (await hub.snapshot(record)).describe()
-        return Reading(Opened(hub, record, None), wire, state=state)
+        return Reading(Opened(hub, record, None), wire.format(), state=state)
     text = headers.get("last-event-id") or query.get("after")
     after = Position.parse(text) if text else START
     if text:
@@ -64,12 +71,24 @@ async def find(
     return reading_of(hub, record, tail, wire, after)
 
 
-def reading_of(hub: Hub, record: Record, tail: Tail, wire: Wire, after: Position) -> Reading:
-    """A stream from a position that it has, as it was asked for where the wire is the same."""
-    spoken, options = record.spoken or ("", ())
-    own = options if spoken == wire.name else ()
+def reading_of(hub: Hub, record: Record, tail: Tail, wire: Wire[Any], after: Position) -> Reading:
+    """A stream from a position that it has."""
     opened = Opened(hub, record, hub.live(record, tail))
-    return Reading(opened, wire, own, after, tail.closed and after == tail.last)
+    finished = tail.closed and after == tail.last
+    return Reading(opened, format_of(record, wire), after, finished=finished)
+
+
+def format_of(record: Record, wire: Wire[Any]) -> WireFormat:
+    """`wire` with the options of the request that began the stream, where it was in this wire."""
+    spoken = record.spoken
+    if spoken is None or spoken.wire != wire.name:
+        return wire.format()
+    return wire.format(msgspec.convert(spoken.options, type(wire.defaults)))
+
+
+def spoken_of(format: WireFormat) -> Spoken:
+    """The same, as a store keeps it."""
+    return Spoken(format.wire.name, msgspec.to_builtins(format.options))
 
 
 def prefers_json(accept: str) -> bool:

@@ -7,41 +7,28 @@ catalogue's entries whose key or engine is there.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
 from msgspec import structs
 
 from headwater.errors import ConfigurationError, HeadwaterError, RequestError, UnavailableError
-from headwater.providers import catalogue, local, tape
-from headwater.providers.anthropic import Messages
-from headwater.providers.base import Dialect, Provider
+from headwater.providers import catalogue, dialects, local, tape
+from headwater.providers.base import Provider
 from headwater.providers.forwarding import Forwarding
-from headwater.providers.gemini import GenerateContent
 from headwater.providers.http import HttpProvider
 from headwater.providers.local.provider import LocalProvider
-from headwater.providers.ollama import OllamaChat
 from headwater.providers.openai_chat import ChatCompletions
-from headwater.providers.openai_responses import Responses
 from headwater.routing.choices import Choice, Way
 from headwater.routing.listings import Listings, UpstreamNames
 from headwater.routing.router import Router
-from headwater.settings import Endpoint, ProviderSettings, Settings, folder_of, plugins
+from headwater.settings import Endpoint, ProviderSettings, Settings, folder_of
 from headwater.upstream import Pool
 
 EMBEDDED: Final = "smollm2-135m"
 _UPSTREAM: Final = "upstream"
 UPSTREAM_KEY: Final = "HEADWATER_UPSTREAM_API_KEY"
-_DIALECTS: Final[dict[str, Callable[[Endpoint], Dialect]]] = {
-    "openai": lambda endpoint: ChatCompletions(
-        endpoint.renames, endpoint.continuation, echoes=endpoint.echoes
-    ),
-    "responses": lambda endpoint: Responses(endpoint.members),
-    "anthropic": lambda endpoint: Messages(endpoint.members),
-    "gemini": lambda endpoint: GenerateContent(endpoint.members),
-    "ollama": lambda endpoint: OllamaChat(endpoint.members),
-}
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -125,7 +112,7 @@ class Models:
         return {
             name: (endpoint, self._environ.get(endpoint.api_key_env or "") or None)
             for name, endpoint in self._endpoints.items()
-            if self._missing_key(name) is None and endpoint.dialect in _DIALECTS
+            if self._missing_key(name) is None and endpoint.dialect in dialects.BUILT_IN
         }
 
     async def _upstreams(self) -> list[str]:
@@ -266,12 +253,9 @@ class Models:
         key = self._environ.get(variable or "") or None
         if endpoint.dialect == "tape":
             return tape.TapeProvider(name, folder_of(endpoint.base_url))
-        make = _DIALECTS.get(endpoint.dialect)
-        if make is None:
-            make = plugins.load("headwater.dialects", endpoint.dialect)
         return HttpProvider(
             name,
-            make(endpoint),
+            dialects.get(endpoint.dialect)(endpoint),
             endpoint.base_url,
             key,
             self._client,

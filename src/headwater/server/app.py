@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -16,12 +16,14 @@ from starlette.routing import Match, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headwater import stores, wires
 from headwater.adapters.heads import make_request_id
 from headwater.adapters.response import REQUEST_ID, error_response
 from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.errors import HeadwaterError, RequestError
 from headwater.observe import logs, observer_of_process
-from headwater.requests.runtime import WIRES, Runtime
+from headwater.providers import dialects
+from headwater.requests.runtime import Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.guards import check_host, check_site
 from headwater.server.openapi import OPERATION, Document
@@ -31,9 +33,9 @@ from headwater.server.operations import (
     DescribedRoute,
     file,
 )
-from headwater.server.routes import GENERATING, Routes
+from headwater.server.routes import Routes
 from headwater.server.signing import SignIn
-from headwater.settings import Settings, plugins
+from headwater.settings import Settings
 from headwater.wires.base import Wire
 
 log = logging.getLogger("headwater.server")
@@ -57,14 +59,14 @@ _PAGE_HEADERS: Final = {
     "Cache-Control": "no-cache",
 }
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_SPOKEN: Final = dict(GENERATING)
 _EXPOSED: Final = ["Headwater-Stream", "X-Request-Id", "Retry-After"]
 _ALLOWED: Final = ["Last-Event-ID", "Idempotency-Key", "Headwater-On-Disconnect"]
 
 
 def create_app(settings: Settings, runtime: Callable[[], Runtime], auth: Authenticator) -> ASGIApp:
     """The application, for whomever `auth` lets call."""
-    plugins.check()
+    for registry in (wires.REGISTRY, dialects.REGISTRY, stores.REGISTRY):
+        registry.check()
     routes = described_routes(settings, runtime, auth)
     app: ASGIApp = App(Router(routes, redirect_slashes=False), settings, guarded=auth.guarded)
     if settings.server.cors_origins:
@@ -111,6 +113,8 @@ class App:
         self._router = router
         self._settings = settings
         self._guarded = guarded  # no credential protects it, so where a request comes from must
+        self._wires = {wire.path: wire for wire in map(wires.get, wires.names())}
+        self._native = wires.get("native")
         router.default = _not_found
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,6 +123,7 @@ class App:
         if scope["type"] != "http":
             raise RuntimeError(f"Headwater does not speak {scope['type']}")
         path = _path(scope)
+        wire = self._wire_of(path)
         # Litestar puts a slash behind every path of what it mounts.
         scope = {**scope, "path": scope.get("root_path", "") + path}
         request = Request(scope, receive)
@@ -141,8 +146,8 @@ class App:
                     headers.append((b"x-request-id", request_id.encode()))
                 if not any(name == b"x-content-type-options" for name, _ in headers):
                     headers.append((b"x-content-type-options", b"nosniff"))
-                if path == "/v1/messages":  # Anthropic's SDKs look for it there
-                    headers.append((b"request-id", request_id.encode()))
+                if wire.request_id_header is not None:
+                    headers.append((wire.request_id_header, request_id.encode()))
             await send(message)
 
         try:
@@ -168,20 +173,24 @@ class App:
         if not isinstance(error, HeadwaterError):
             log.error("request %s failed", request_id, exc_info=error)
             error = HeadwaterError("internal", "Something went wrong here; it is in the log.")
-        return error_response(_wire_of(path), error, request_id)
+        return error_response(self._wire_of(path), error, request_id)
 
     def _refusal(
         self, request: Request, path: str, refused: HTTPException, request_id: str
     ) -> Response:
         """What Starlette's routes refuse, told as every error is: no such file, no such method."""
         if refused.status_code == 404:
-            return error_response(_wire_of(path), _nothing_at(path), request_id)
+            return error_response(self._wire_of(path), _nothing_at(path), request_id)
         error = RequestError(f"{request.method} is not for {path[:200]!r}.")
-        response = error_response(_wire_of(path), error, request_id)
+        response = error_response(self._wire_of(path), error, request_id)
         response.status_code = refused.status_code
         if refused.status_code == 405:
             response.headers["Allow"] = self._allowed(request.method, path)
         return response
+
+    def _wire_of(self, path: str) -> Wire[Any]:
+        """The wire whose requests the path takes; the native one elsewhere."""
+        return self._wires.get(path, self._native)
 
     def _allowed(self, method: str, path: str) -> str:
         """The methods of all routes at this path; Starlette names those of the first alone."""
@@ -193,10 +202,6 @@ class App:
 def _path(scope: Scope) -> str:
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", "")).rstrip("/") or "/"
-
-
-def _wire_of(path: str) -> Wire:
-    return _SPOKEN.get(path, WIRES["native"])
 
 
 def _request_id(headers: Headers) -> str:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from headwater.errors import ConfigurationError, RequestError
 from headwater.observe.shown import keep_secret
-from headwater.requests.mistakes import check_principal
+from headwater.requests.options import check_principal
 from headwater.server.guesses import Guesses
 from headwater.server.keys import Keys
 from headwater.server.peers import PEER, Peer

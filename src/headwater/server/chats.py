@@ -12,17 +12,21 @@ from typing import Final
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
-from headwater.adapters.response import reading_response
+from headwater import wires
+from headwater.adapters.response import StreamResponse
 from headwater.errors import HeadwaterError, RequestError
 from headwater.events.position import START, Position
-from headwater.requests.bodies import chat_label
-from headwater.requests.reading import reading_of
-from headwater.requests.runtime import WIRES, Runtime
+from headwater.requests.parsing import chat_label
+from headwater.requests.reading import Reading, reading_of
+from headwater.requests.runtime import Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.operations import NO_CONTENT, SSE, STOPPING, DescribedRoute, Operation
 from headwater.stores.base import Record, Tail
 from headwater.streams.finding import check_position
+
+_WIRE: Final = wires.get("ui")
 
 _READ: Final = Operation(
     "read_chat",
@@ -72,10 +76,14 @@ class Chats:
         after = Position.parse(position) if position else START
         if after != START:
             await check_position(hub.store, record, after, tail)
-        reading = reading_of(hub, record, tail, WIRES["ui"], after)
+        reading = reading_of(hub, record, tail, _WIRE, after)
         if reading.finished or (tail.closed and position is None):
             return Response(status_code=204)
-        return reading_response(reading)
+
+        async def found_reading(_: Scope) -> Reading:
+            return reading
+
+        return StreamResponse(found_reading, _WIRE)
 
     async def stop(self, request: Request) -> Response:
         """Stop what runs in this chat: 204, also when it had ended; 404 for an unknown chat."""

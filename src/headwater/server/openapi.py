@@ -19,11 +19,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headwater import events
+from headwater import events, wires
 from headwater.errors import STATUS
 from headwater.events.snapshot import Failure, ToolCall
 from headwater.providers.catalogue import load
-from headwater.requests.runtime import wire_names
 from headwater.routing.models import ModelInfo
 from headwater.server.operations import JSON, SSE, Described, Operation
 from headwater.wires.members import CHAT_MEMBERS
@@ -154,7 +153,7 @@ def _schemas(written: _Schema) -> _Schema:
         **written["Members"]["properties"],
     }
     written["Error"]["properties"]["error"]["properties"]["code"]["enum"] = list(STATUS)
-    written["Wire"]["enum"] = list(wire_names())
+    written["Wire"]["enum"] = list(wires.names())
     return {**structs, "Event": event, **written}
 
 

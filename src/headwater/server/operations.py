@@ -38,17 +38,6 @@ BEGINNING: Final = ("idempotency_conflict", "overloaded", *READING)
 _ANY: Final = ("forbidden", "internal")
 _CREDENTIAL: Final = ("unauthorized", "store_unavailable")
 
-# The schemas of request and whole answer by wire.
-_SHAPES: Final = {
-    "plain": ("PromptRequest", "State"),
-    "native": ("PromptRequest", "State"),
-    "openai": ("ChatCompletionRequest", "ChatCompletion"),
-    "responses": ("ResponseRequest", "Response"),
-    "anthropic": ("MessageRequest", "Message"),
-    "ui": ("UIRequest", "UIMessage"),
-    "agui": ("RunRequest", "Run"),
-}
-
 
 class Operation(NamedTuple):
     """One method of one path.
@@ -104,18 +93,17 @@ class DescribedFolder(Mount):
 Described = DescribedRoute | DescribedFolder
 
 
-def begins(wire: Wire) -> Operation:
+def begins(wire: Wire[Any]) -> Operation:
     """The operation that begins a stream in this wire."""
-    request, whole = _SHAPES[wire.name]
-    frame = "NativeFrame" if wire.name == "native" else "Frame"
+    schemas = wire.schemas
     return Operation(
         f"begin_{wire.name}",
         f"Begin a stream in the {wire.name} wire, or get it whole",
-        {200: {SSE: frame, JSON: whole}},
+        {200: {SSE: schemas.frame, JSON: schemas.whole}},
         BEGINNING,
         ("header.Last-Event-ID", "header.Idempotency-Key", "header.Headwater-On-Disconnect"),
-        {JSON: request},
-        ("MessagesError",) if wire.name == "anthropic" else ("Error",),
+        {JSON: schemas.request},
+        (schemas.error,),
     )
 
 

@@ -17,12 +17,12 @@ import msgspec
 from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from headwater import wires
 from headwater.adapters.asgi import DIRECT_SINK
 from headwater.adapters.heads import error_headers, make_request_id
 from headwater.errors import RequestError
 from headwater.server.peers import PEER, Peer
 from headwater.server.transport import TransportSink, WriteWatch
-from headwater.wires.base import error_body
 
 # Eight times what nginx lets through by default. The same bounds what comes between the pieces of a
 # body and after it: sizes of chunks, their extensions, trailers.
@@ -197,7 +197,7 @@ class StreamProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         error, request_id = RequestError(message), make_request_id()
-        body = msgspec.json.encode(error_body(error, request_id))
+        body = msgspec.json.encode(wires.get("native").error(error, request_id))
         headers = {
             **error_headers(error, request_id),
             "Content-Length": len(body),

@@ -6,8 +6,9 @@ Source: the API reference's "Get a model response" and "Cancel a response".
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
@@ -16,6 +17,7 @@ from headwater.adapters.response import StreamResponse, json_response
 from headwater.errors import HeadwaterError, RequestError
 from headwater.events.snapshot import Snapshot
 from headwater.requests.claims import reopened
+from headwater.requests.reading import Reading, format_of
 from headwater.requests.runtime import Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.operations import (
@@ -28,8 +30,8 @@ from headwater.server.operations import (
     Operation,
 )
 from headwater.stores.base import Record, Tail
-from headwater.streams import Opened
-from headwater.wires.openai_responses import WIRE
+from headwater.wires.base import WireFormat
+from headwater.wires.openai_responses import WIRE, ResponsesOptions
 
 _PREFIX: Final = "resp_"
 
@@ -63,12 +65,12 @@ class Responses:
         """The response as it is now, or with `stream=true` its events after `starting_after`."""
         record, _ = await self._found(request)
         snapshot = await self._runtime().hub.snapshot(record)
-        options = _options(record)
+        spoken = format_of(record, WIRE)
         if request.query_params.get("stream") not in ("true", "True", "1"):
-            return json_response(WIRE.whole(snapshot, options))
+            return json_response(spoken.whole(snapshot))
         after = _starting_after(request.query_params.get("starting_after"))
         if after is not None:
-            last = _last_number(snapshot, options)
+            last = _last_number(snapshot, spoken)
             if after > last:
                 raise HeadwaterError(
                     "position_lost",
@@ -78,20 +80,21 @@ class Responses:
                 )
             if after == last and snapshot.status != "running":
                 return Response(status_code=204, headers={"Headwater-Stream": record.stream})
-            options = (*(options or ("",)), after)
+            spoken = WIRE.format(structs.replace(_options(spoken), starting_after=after))
         hub = self._runtime().hub
 
-        async def begin(_: Scope) -> Opened:
-            return await reopened(hub, record.stream, record.principal)  # as it is by now
+        async def reading(_: Scope) -> Reading:
+            opened = await reopened(hub, record.stream, record.principal)  # as it is by now
+            return Reading(opened, spoken)
 
-        return StreamResponse(begin, WIRE, options=options)
+        return StreamResponse(reading, WIRE)
 
     async def cancel(self, request: Request) -> Response:
         """End the generation; the response as it then is."""
         record, _ = await self._found(request)
         hub = self._runtime().hub
         await hub.stop(record.stream, record.principal)
-        return json_response(WIRE.whole(await hub.snapshot(record), _options(record)))
+        return json_response(format_of(record, WIRE).whole(await hub.snapshot(record)))
 
     async def _found(self, request: Request) -> tuple[Record, Tail]:
         principal = await self._auth.principal(request, generates=False)
@@ -99,12 +102,6 @@ class Responses:
         if not name.startswith(_PREFIX):
             raise RequestError("There is no such response.", code="not_found")
         return await self._runtime().hub.find(name.removeprefix(_PREFIX), principal)
-
-
-def _options(record: Record) -> tuple[Any, ...]:
-    """Those of the request, where it was one of this wire."""
-    wire, options = record.spoken or ("", ())
-    return options if wire == WIRE.name else ()
 
 
 def _starting_after(value: str | None) -> int | None:
@@ -115,6 +112,11 @@ def _starting_after(value: str | None) -> int | None:
     return int(value)
 
 
-def _last_number(snapshot: Snapshot, options: tuple[Any, ...]) -> int:
+def _last_number(snapshot: Snapshot, spoken: WireFormat) -> int:
     """The number of the last event so far."""
-    return WIRE.count(snapshot, options) - 1
+    return WIRE.count(snapshot, _options(spoken)) - 1
+
+
+def _options(spoken: WireFormat) -> ResponsesOptions:
+    assert isinstance(spoken.options, ResponsesOptions)  # noqa: S101 - for the type checker
+    return spoken.options

@@ -7,21 +7,21 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from headwater.adapters.heads import stream_headers
-from headwater.adapters.response import StreamResponse, json_response, reading_response
+from headwater import wires
+from headwater.adapters.response import StreamResponse, json_response
 from headwater.errors import RequestError
-from headwater.events.position import Position
 from headwater.json_text import JsonBounds
-from headwater.requests.bodies import asked_by
-from headwater.requests.claims import Claim, begun_once, is_claimed, label_of, reopened
+from headwater.requests.claims import is_claimed, label_of
 from headwater.requests.limits import Ticket
-from headwater.requests.reading import find, prefers_json
-from headwater.requests.repeats import nothing_to_resume, resumed
-from headwater.requests.runtime import WIRES, Runtime
+from headwater.requests.parsing import parse_body
+from headwater.requests.pipeline import open_stream
+from headwater.requests.reading import Reading, find, prefers_json
+from headwater.requests.runtime import Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.body import json_object, read_body
 from headwater.server.chats import Chats
@@ -39,24 +39,12 @@ from headwater.server.operations import (
 from headwater.server.probe import Probe
 from headwater.server.responses import Responses
 from headwater.settings import Settings
-from headwater.streams import LocalStream, Opened
 from headwater.wires.base import OnDisconnect, Wire
 
 # A page of streams; the store keeps the newest first.
 _LISTED: Final = 100
 # A day: longer is "continue".
 _MAX_GRACE_S: Final = 86_400.0
-
-#: Where a stream is begun, and in which wire.
-GENERATING: Final = (
-    ("/stream", WIRES["plain"]),
-    ("/v1/streams", WIRES["native"]),
-    ("/v1/chat/completions", WIRES["openai"]),
-    ("/v1/responses", WIRES["responses"]),
-    ("/v1/messages", WIRES["anthropic"]),
-    ("/api/chat", WIRES["ui"]),
-    ("/agui", WIRES["agui"]),
-)
 
 _LIST: Final = Operation(
     "list_streams", "The caller's streams, newest first", {200: {JSON: "Streams"}}
@@ -106,8 +94,9 @@ class Routes:
         """What Starlette routes."""
         return [
             *(
-                DescribedRoute("POST", path, Generating(self, wire), begins(wire))
-                for path, wire in GENERATING
+                DescribedRoute("POST", wire.path, Generating(self, wire), begins(wire))
+                for wire in map(wires.get, wires.names())
+                if wire.path is not None
             ),
             *Responses(self._runtime, self._auth).routes(),
             *Chats(self._runtime, self._auth).routes(),
@@ -139,56 +128,47 @@ class Routes:
         runtime.hub.admit()
         return Admitted(principal, runtime.limits.admit(principal), at, self._auth.renewals)
 
-    async def generate(self, request: Request, wire: Wire, admitted: Admitted) -> Response:
+    async def generate(self, request: Request, wire: Wire[Any], admitted: Admitted) -> Response:
         """A request in `wire`'s shape: the stream that it asks for, or its whole answer."""
-        principal, ticket, asked_at, renewals = admitted
+        headers, path = request.headers, request.url.path
+        principal, runtime = admitted.principal, self._runtime()
         raw = await read_body(request, self._settings.server.max_body_bytes, JsonBounds())
-        if renewals != self._auth.renewals:  # the key may have been revoked while the body came
+        if admitted.renewals != self._auth.renewals:  # the key may be revoked by now
             principal = await self._auth.principal(request, generates=True)
-        runtime, path = self._runtime(), request.url.path
         await runtime.turns.take(len(raw))
         body = json_object(raw)
         await runtime.turns.take(len(raw))
-        asked, options, whole, label = asked_by(body, wire, principal)
-        whole = whole or (wire.name == "native" and prefers_json(request.headers.get("accept", "")))
-        on_disconnect = _on_disconnect(request, "cancel" if whole else wire.on_disconnect)
-        label = label or label_of(principal, path, raw)
-        position = request.headers.get("last-event-id")
-        if position and not whole:
-            return await _resume(runtime, wire, options, label, principal, position)
-        key = request.headers.get("idempotency-key")
-        await runtime.turns.take(len(raw))
-        claim = None if key is None else Claim(runtime.hub, principal, path, key, body)
-        await runtime.turns.take(len(raw))
+        asked = parse_body(body, wire, principal, admitted.at)
+        asked = structs.replace(
+            asked,
+            whole=asked.whole or (wire.whole_on_accept and prefers_json(headers.get("accept", ""))),
+            label=asked.label or label_of(principal, path, raw),
+            path=path,
+            key=headers.get("idempotency-key"),
+            after=headers.get("last-event-id"),
+            on_disconnect=_on_disconnect(headers.get("headwater-on-disconnect")),
+            size=len(raw),
+        )
 
-        async def generated(stream_id: str) -> LocalStream:
-            return await runtime.generate(
-                asked,
-                principal=principal,
-                on_disconnect=on_disconnect,
-                asked_at=asked_at,
-                spoken=(wire.name, options),
-                label=label,
-                stream_id=stream_id,
-                ticket=ticket,
-            )
+        async def reading(_: Scope) -> Reading:
+            return await open_stream(runtime, asked, admitted.ticket)
 
-        async def begin(_: Scope) -> Opened:
-            return await begun_once(runtime.hub, claim, principal, generated, admitted.unused)
-
-        return StreamResponse(begin, wire, options=options, whole=whole)
+        return StreamResponse(reading, wire)
 
     async def read(self, request: Request) -> Response:
         """`GET /v1/streams/{id}`: all of it, or what follows a position, then live to the end."""
         principal = await self._auth.principal(request, generates=False)
-        reading = await find(
-            self._runtime(),
-            request.path_params["stream"],
-            principal,
-            headers=request.headers,
-            query=request.query_params,
-        )
-        return reading_response(reading)
+
+        async def reading(_: Scope) -> Reading:
+            return await find(
+                self._runtime(),
+                request.path_params["stream"],
+                principal,
+                headers=request.headers,
+                query=request.query_params,
+            )
+
+        return StreamResponse(reading, wires.get("native"))
 
     async def stop(self, request: Request) -> Response:
         """`DELETE /v1/streams/{id}`."""
@@ -245,35 +225,13 @@ class Routes:
         return json_response({"object": "list", "data": data, "default": default})
 
 
-async def _resume(
-    runtime: Runtime,
-    wire: Wire,
-    options: tuple[Any, ...],
-    label: str,
-    principal: str | None,
-    position: str,
-) -> Response:
-    """A POST with `Last-Event-ID`: whoever repeats a request wants the rest of its answer."""
-    found = await resumed(
-        runtime.hub, label, principal, Position.parse(position), (wire.name, options)
-    )
-    if found is None:
-        return Response(nothing_to_resume(wire, options), headers=stream_headers(wire))
-    record, after = found
-
-    async def begin(_: Scope) -> Opened:
-        return await reopened(runtime.hub, record.stream, principal)
-
-    return StreamResponse(begin, wire, options=options, after=after)
-
-
 class Generating:
     """`Routes.generate` as an ASGI application.
 
     What Starlette wraps around a function, to answer its exceptions, `App` does for every route.
     """
 
-    def __init__(self, routes: Routes, wire: Wire) -> None:
+    def __init__(self, routes: Routes, wire: Wire[Any]) -> None:
         self._routes = routes
         self._wire = wire
 
@@ -287,15 +245,12 @@ class Generating:
             admitted.unused()
 
 
-def _on_disconnect(request: Request, default: OnDisconnect) -> OnDisconnect:
-    value = request.headers.get("headwater-on-disconnect")
+def _on_disconnect(value: str | None) -> OnDisconnect | None:
     match value:
-        case None:
-            return default
-        case "cancel" | "continue":
+        case None | "cancel" | "continue":
             return value
     try:
-        seconds = float(value or "")
+        seconds = float(value)
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= _MAX_GRACE_S:

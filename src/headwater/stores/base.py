@@ -41,12 +41,19 @@ def stall_s(lease_s: float) -> float:
     return max(lease_s, min(6 * lease_s, 30.0))
 
 
+class Spoken(msgspec.Struct, frozen=True):
+    """The wire that a request was in, and its options as JSON; a resume in that wire has them."""
+
+    wire: str
+    options: dict[str, Any]
+
+
 class Record(msgspec.Struct, frozen=True):
     """What is known of a stream besides its log. `created` is Unix time in seconds, for display.
 
-    `spoken` is the wire that the stream was begun in and its options: a resume in that wire wants
-    the same ones. `node` is the process that writes the stream; `label` something that it can be
-    found again by; `schema` the version of the events in its log; `metadata` the app's own.
+    `spoken` is the wire of the request that began the stream. `node` is the process that
+    writes it; `label` finds it again; `schema` is the version of the events in its log; `metadata`
+    is the app's own.
     """
 
     stream: str
@@ -54,7 +61,7 @@ class Record(msgspec.Struct, frozen=True):
     model: str
     created: int
     route: str | None = None
-    spoken: tuple[str, tuple[Any, ...]] | None = None
+    spoken: Spoken | None = None
     node: str = ""
     label: str | None = None
     schema: int = 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from headwater import events as ev
 from headwater.events.position import START, Position
 from headwater.stores.base import Entry, Store
 from headwater.streams.feed import Batch
-from headwater.wires.base import Fold, Wire
+from headwater.wires.base import Fold, WireFormat
 
 # One read of the store in replay: large enough to amortise a query, small enough that the first
 # bytes of a long replay leave within milliseconds and that folding it does not hold the loop.
@@ -32,22 +32,20 @@ class Cursor:
     own.
     """
 
-    __slots__ = ("_after", "_fold", "_store", "behind", "options", "position", "stream", "wire")
+    __slots__ = ("_after", "_fold", "_store", "behind", "format", "position", "stream")
 
     def __init__(
         self,
         store: Store,
         stream: str,
-        wire: Wire,
-        options: tuple[Any, ...] = (),
+        format: WireFormat,
         after: Position = START,
     ) -> None:
         self._store = store
         self._after = after
-        self._fold = wire.fold(options)
+        self._fold = format.fold()
         self.stream = stream
-        self.wire = wire
-        self.options = options
+        self.format = format
         self.behind: Callable[[], Fold] | None = None
         self.position = START if self._fold.has_history else after
 

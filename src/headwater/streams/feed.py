@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from headwater.events import Event, StreamError, encode
 from headwater.events.position import START, Position
-from headwater.wires.base import Fold, Wire
+from headwater.wires.base import Fold, WireFormat
 
 log = logging.getLogger("headwater.streams")
 
@@ -43,22 +43,18 @@ class Reader(Protocol):
         """It could not take them: cut its connection, so that it knows."""
 
 
-#: What readers must have in common to share frames: the wire's name and its options.
-Key = tuple[str, tuple[Any, ...]]
-
-
 class View:
-    """The live edge in one wire with one set of options: its readers share its frames."""
+    """The live edge in one wire format: its readers share its frames."""
 
     __slots__ = (
         "copied",
         "fold",
-        "key",
+        "format",
         "readers",
     )
 
-    def __init__(self, key: Key, fold: Fold) -> None:
-        self.key = key
+    def __init__(self, format: WireFormat, fold: Fold) -> None:
+        self.format = format
         self.fold = fold
         # Made anew when somebody comes or goes, so that it can be walked while readers leave.
         self.readers: tuple[Reader, ...] = ()
@@ -124,7 +120,7 @@ class Feed:
                 view.copied = None
                 frames = view.fold.render(first.epoch, first.seq, batch.events, batch.payloads)
             except Exception:  # a wire's fault, which may be another package's, is not the stream's
-                log.exception("the wire %s failed", view.key[0])
+                log.exception("the wire %s failed", view.format.wire.name)
                 for reader in view.readers:
                     reader.fail()
                 continue
@@ -176,19 +172,17 @@ class Feed:
         if self.readers == 0 and not self.ended:
             self._on_readers()
 
-    def join(self, reader: Reader, wire: Wire, options: tuple[Any, ...], fold: Fold) -> None:
+    def join(self, reader: Reader, format: WireFormat, fold: Fold) -> None:
         """Be handed frames from `position` on; `fold` has folded up to it."""
-        view = self._view((wire.name, options))
+        view = self._view(format)
         if view is None:
-            view = View((wire.name, options), fold)
+            view = View(format, fold)
             self._views = (*self._views, view)
         view.readers = (*view.readers, reader)
 
-    def part(
-        self, reader: Reader, wire: Wire, options: tuple[Any, ...]
-    ) -> Callable[[], Fold] | None:
+    def part(self, reader: Reader, format: WireFormat) -> Callable[[], Fold] | None:
         """No longer be handed frames. The answer makes the fold at the edge, to go on from it."""
-        view = self._drop(reader, (wire.name, options))
+        view = self._drop(reader, format)
         if view is None:
             return None
         if view.readers:
@@ -196,12 +190,12 @@ class Feed:
         fold = view.fold
         return lambda: fold
 
-    def drop(self, reader: Reader, wire: Wire, options: tuple[Any, ...]) -> None:
+    def drop(self, reader: Reader, format: WireFormat) -> None:
         """No longer be handed frames, for good."""
-        self._drop(reader, (wire.name, options))
+        self._drop(reader, format)
 
-    def _drop(self, reader: Reader, key: Key) -> View | None:
-        view = self._view(key)
+    def _drop(self, reader: Reader, format: WireFormat) -> View | None:
+        view = self._view(format)
         if view is None or reader not in view.readers:
             return None
         view.readers = tuple(other for other in view.readers if other is not reader)
@@ -209,9 +203,9 @@ class Feed:
             self._views = tuple(other for other in self._views if other is not view)
         return view
 
-    def _view(self, key: Key) -> View | None:
+    def _view(self, format: WireFormat) -> View | None:
         for view in self._views:
-            if view.key == key:
+            if view.format == format:
                 return view
         return None
 

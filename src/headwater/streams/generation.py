@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from headwater.providers.base import Source
+from headwater.stores.base import Spoken
 from headwater.streams.ending import EndCallback
 from headwater.streams.recovery import Recovery
 from headwater.wires.base import OnDisconnect
@@ -39,7 +40,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     principal: str | None
     on_disconnect: OnDisconnect
-    spoken: tuple[str, tuple[Any, ...]] | None = None
+    spoken: Spoken | None = None
     label: str | None = None
     metadata: Mapping[str, str] | None = None
     on_end: EndCallback | None = None

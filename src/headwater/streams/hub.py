@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Final
 
 from headwater.errors import RequestError, UnavailableError
 from headwater.events.position import START, Position
@@ -27,7 +27,7 @@ from headwater.streams.subscriber import Sink, Subscriber
 from headwater.streams.sweep import Sweeper, interrupted, say_stopped
 from headwater.streams.table import StreamTable
 from headwater.streams.turns import Turns
-from headwater.wires.base import Wire
+from headwater.wires.base import WireFormat
 
 log = logging.getLogger("headwater.streams")
 
@@ -112,22 +112,21 @@ class Hub:
     def read(
         self,
         stream: str,
-        wire: Wire,
+        format: WireFormat,
         sink: Sink,
         *,
-        options: tuple[Any, ...] = (),
         after: Position = START,
     ) -> Subscriber:
         """Begin to read a stream that was found, from behind `after`, into `sink`."""
         live = self._table.get(stream)
         return Subscriber(
-            Cursor(self.store, stream, wire, options, after),
+            Cursor(self.store, stream, format, after),
             live.feed if live is not None else None,
             sink,
             heartbeat_s=self.settings.server.heartbeat_s,
             write_timeout_s=self.settings.limits.write_timeout_s,
             turns=self._replays,
-            on_left=self.observer.reader(stream, wire.name, after != START),
+            on_left=self.observer.reader(stream, format.wire.name, after != START),
         )
 
     async def snapshot(self, record: Record) -> Snapshot:

@@ -75,7 +75,7 @@ class Launcher:
         )
         stream = self._stream(record, options.on_disconnect, options.on_end)
         asked_at = time.monotonic() if options.asked_at is None else options.asked_at
-        wire = options.spoken and options.spoken[0]
+        wire = None if options.spoken is None else options.spoken.wire
         watch = self._observer.stream(record.stream, record.model, record.route, wire)
         room = self._settings.store.max_stream_bytes
         stream.producer = Producer(

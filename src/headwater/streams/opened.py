@@ -14,7 +14,7 @@ from headwater.stores.base import Record
 from headwater.streams.hub import Hub
 from headwater.streams.live import LiveStream
 from headwater.streams.subscriber import Sink, Subscriber
-from headwater.wires.base import JSON, Wire
+from headwater.wires.base import JSON, Wire, WireFormat
 
 # How long a head may wait for the first upstream event: beyond it heartbeats must begin.
 _FIRST_S: Final = 15.0
@@ -31,7 +31,7 @@ class Opened(msgspec.Struct, frozen=True):
         """A reader for as long as the response lasts, so that none of its stages is without."""
         return self.running.held() if self.running is not None else nullcontext()
 
-    async def before_head(self, wire: Wire) -> None:
+    async def before_head(self, wire: Wire[Any]) -> None:
         """Wait for what a wire's head waits for; `HeadwaterError` when the stream fails before."""
         running = self.running
         if wire.waits_for_first and running is not None:
@@ -40,7 +40,7 @@ class Opened(msgspec.Struct, frozen=True):
             if running.failure is not None and running.feed.position.seq <= 2:
                 raise running.failure
 
-    async def whole(self, wire: Wire, options: tuple[Any, ...] = ()) -> JSON:
+    async def whole(self, format: WireFormat) -> JSON:
         """The answer to `stream: false`, when it is whole; `HeadwaterError` when it failed."""
         running = self.running
         while running is not None:
@@ -56,14 +56,12 @@ class Opened(msgspec.Struct, frozen=True):
         if snapshot.error is not None:
             error = snapshot.error
             raise error_told(error.code, error.message, retryable=error.retryable)
-        return wire.whole(snapshot, options)
+        return format.whole(snapshot)
 
-    def reader(
-        self, wire: Wire, options: tuple[Any, ...], after: Position
-    ) -> Callable[[Sink], Subscriber]:
+    def reader(self, format: WireFormat, after: Position) -> Callable[[Sink], Subscriber]:
         """A function that begins to read into a sink, behind `after`."""
 
         def attach(sink: Sink) -> Subscriber:
-            return self.hub.read(self.record.stream, wire, sink, options=options, after=after)
+            return self.hub.read(self.record.stream, format, sink, after=after)
 
         return attach

@@ -126,7 +126,7 @@ class Subscriber:
         if self._feed is not None:
             if self._at_edge:
                 self._at_edge = False
-                self._feed.drop(self, self._cursor.wire, self._cursor.options)
+                self._feed.drop(self, self._cursor.format)
             self._feed.leave()
         if self._on_left is not None:
             gone_full = self._full and self._how == "left"
@@ -147,7 +147,7 @@ class Subscriber:
             if self._full:
                 return
             self._at_edge = True
-            feed.join(self, cursor.wire, cursor.options, cursor.take_fold())
+            feed.join(self, cursor.format, cursor.take_fold())
         else:
             self._read_log()
 
@@ -163,7 +163,7 @@ class Subscriber:
         if self._at_edge and self._feed is not None:
             self._at_edge = False
             cursor = self._cursor
-            cursor.behind = self._feed.part(self, cursor.wire, cursor.options)
+            cursor.behind = self._feed.part(self, cursor.format)
 
     async def _catch_up(self) -> None:
         try:
@@ -206,7 +206,7 @@ class Subscriber:
 
     def _beat(self) -> None:
         if not self._full:
-            self._sink.write(self._cursor.wire.heartbeat)
+            self._sink.write(self._cursor.format.wire.heartbeat)
 
     def _cut(self) -> None:
         self._how = "slow"

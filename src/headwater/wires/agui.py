@@ -7,15 +7,11 @@ which the client keeps and sends back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from headwater import events as ev
-from headwater.errors import HeadwaterError
 from headwater.events.snapshot import Snapshot
 from headwater.generation import GenerationRequest
 from headwater.wires.agui_request import run_request
-from headwater.wires.base import JSON, PING, Fold, OnDisconnect, dump, error_body, spoken
+from headwater.wires.base import JSON, Fold, OnDisconnect, Schemas, Wire, WireOptions, dump, with_id
 from headwater.wires.members import compact
 
 
@@ -57,7 +53,7 @@ class RunFold(Fold):
     def step(self, event: ev.Event, payload: bytes, id_line: bytes) -> bytes:
         if type(event) is ev.TextDelta and self._text and event.text:
             return b"%s%s%s}\n\n" % (id_line, self._text_head, dump(event.text))
-        return spoken(id_line, [b"data: %s\n\n" % dump(each) for each in self._events(event)])
+        return with_id(id_line, [b"data: %s\n\n" % dump(each) for each in self._events(event)])
 
     def _events(self, event: ev.Event) -> list[JSON]:
         match event:
@@ -240,30 +236,35 @@ def _custom(event: ev.Event) -> JSON:
     return {"type": "CUSTOM", "name": "stream-repair", "value": seam}
 
 
-class AGUIWire:
+class RunOptions(WireOptions, frozen=True):
+    """The names that the run has for its client."""
+
+    thread: str = ""
+    run: str = ""
+
+
+class AGUIWire(Wire[RunOptions]):
     """`POST /agui`."""
 
     name = "agui"
-    heartbeat = PING
-    headers: Mapping[str, str] = {}
-    waits_for_first = False
+    path = "/agui"
     on_disconnect: OnDisconnect = "cancel"
+    schemas = Schemas("RunRequest", "Run")
+    defaults = RunOptions()
 
     def parse(self, body: JSON) -> GenerationRequest:
         return run_request(body)
 
-    def options(self, body: JSON) -> tuple[Any, ...]:
-        """The names that the run has for its client."""
-        return tuple(
-            name if isinstance(name, str) else ""
-            for name in (body.get("threadId"), body.get("runId"))
+    def options(self, body: JSON) -> RunOptions:
+        thread, run = body.get("threadId"), body.get("runId")
+        return RunOptions(
+            thread if isinstance(thread, str) else "", run if isinstance(run, str) else ""
         )
 
-    def fold(self, options: tuple[Any, ...] = ()) -> Fold:
-        return RunFold(*options)
+    def fold(self, options: RunOptions) -> Fold:
+        return RunFold(options.thread, options.run)
 
-    def whole(self, snapshot: Snapshot, options: tuple[Any, ...] = ()) -> JSON:
-        thread, run = options or ("", "")
+    def whole(self, snapshot: Snapshot, options: RunOptions) -> JSON:
         message: JSON = {"id": f"msg_{snapshot.stream}_1", "role": "assistant"}
         if snapshot.text or snapshot.refusal:
             message["content"] = snapshot.text + snapshot.refusal
@@ -285,14 +286,11 @@ class AGUIWire:
                 thought["encryptedValue"] = dump(kept).decode()
             messages.insert(0, {"role": "reasoning", **thought})
         return {
-            "threadId": thread or snapshot.stream,
-            "runId": run or snapshot.stream,
+            "threadId": options.thread or snapshot.stream,
+            "runId": options.run or snapshot.stream,
             "messages": messages,
             **usage_json(snapshot.usage),
         }
-
-    def error(self, error: HeadwaterError, request_id: str) -> JSON:
-        return error_body(error, request_id)
 
 
 WIRE = AGUIWire()

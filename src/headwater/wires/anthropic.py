@@ -7,7 +7,6 @@ data of other providers) makes no frame.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from headwater import events as ev
@@ -16,7 +15,7 @@ from headwater.events.snapshot import Snapshot
 from headwater.generation import GenerationRequest
 from headwater.json_text import UNREADABLE, read_json
 from headwater.wires.anthropic_request import PROVIDER, messages_request
-from headwater.wires.base import JSON, Fold, OnDisconnect, dump, spoken
+from headwater.wires.base import JSON, Fold, OnDisconnect, Schemas, Wire, WireOptions, dump, with_id
 
 STOP_REASONS: Final = {
     "stop": "end_turn",
@@ -88,7 +87,7 @@ class MessagesFold(Fold):
     def step(self, event: ev.Event, payload: bytes, id_line: bytes) -> bytes:
         if type(event) is ev.TextDelta and self._open == "text":
             return b"%s%s%s}}\n\n" % (id_line, self._text_head, dump(event.text))
-        return spoken(id_line, self._frames(event))
+        return with_id(id_line, self._frames(event))
 
     def _frames(self, event: ev.Event) -> list[bytes]:
         match event:
@@ -252,25 +251,26 @@ def _value(arguments: str) -> Any:
         return arguments
 
 
-class MessagesWire:
+class MessagesWire(Wire[WireOptions]):
     """`POST /v1/messages`."""
 
     name = "anthropic"
+    path = "/v1/messages"
     heartbeat = b'event: ping\ndata: {"type":"ping"}\n\n'
-    headers: Mapping[str, str] = {}
     waits_for_first = True
     on_disconnect: OnDisconnect = "cancel"
+    # Anthropic's SDKs look for it there.
+    request_id_header = b"request-id"
+    schemas = Schemas("MessageRequest", "Message", error="MessagesError")
+    defaults = WireOptions()
 
     def parse(self, body: JSON) -> GenerationRequest:
         return messages_request(body)
 
-    def options(self, body: JSON) -> tuple[Any, ...]:
-        return ()
-
-    def fold(self, options: tuple[Any, ...] = ()) -> Fold:
+    def fold(self, options: WireOptions) -> Fold:
         return MessagesFold()
 
-    def whole(self, snapshot: Snapshot, options: tuple[Any, ...] = ()) -> JSON:
+    def whole(self, snapshot: Snapshot, options: WireOptions) -> JSON:
         blocks = _Blocks()
         for event in snapshot.events:
             blocks.add(event)

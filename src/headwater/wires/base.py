@@ -7,8 +7,9 @@ who generates nor who reads.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import msgspec
 
@@ -65,53 +66,106 @@ class Fold:
         return copy.deepcopy(self)
 
 
-class Wire(Protocol):
-    """One wire, stateless; every wire file has one instance, named `WIRE`."""
-
-    name: str
-    #: Comment or event sent in silence.
-    heartbeat: bytes
-    #: Headers beyond those of every SSE response.
-    headers: Mapping[str, str]
-    #: Whether the head waits for the first upstream event, so that an SDK sees a status.
-    waits_for_first: bool
-    on_disconnect: OnDisconnect
-
-    def parse(self, body: JSON) -> GenerationRequest:
-        """The request that a body in this wire's shape makes; `RequestError` where it is wrong."""
-
-    def options(self, body: JSON) -> tuple[Any, ...]:
-        """What of the body changes the frames; hashable, as equal options share their frames."""
-
-    def fold(self, options: tuple[Any, ...] = ()) -> Fold:
-        """A fold at the start of a log."""
-
-    def whole(self, snapshot: Snapshot, options: tuple[Any, ...] = ()) -> JSON:
-        """The answer to `stream: false`."""
-
-    def error(self, error: HeadwaterError, request_id: str) -> JSON:
-        """The body of an error before the head."""
-
-
 PING = b": ping\n"
 
 
-def spoken(id_line: bytes, frames: Sequence[bytes]) -> bytes:
+class WireOptions(msgspec.Struct, frozen=True):
+    """What one request changes in the frames of its wire; a wire with options has a subclass.
+
+    Its members are JSON, since a store keeps them. Equal options share their frames.
+    """
+
+
+class Schemas(msgspec.Struct, frozen=True):
+    """Names of the schemas in the OpenAPI document: of a wire's request, answers and errors."""
+
+    request: str
+    whole: str
+    frame: str = "Frame"
+    error: str = "Error"
+
+
+OptionsT = TypeVar("OptionsT", bound=WireOptions)
+
+
+class Wire(ABC, Generic[OptionsT]):
+    """One wire format: stateless. Every wire file has one instance, named `WIRE`."""
+
+    #: By which `?wire=` and `wire=` find it.
+    name: str
+    #: The path where the server takes requests in this wire; None: it only reads in it.
+    path: str | None = None
+    #: Comment or event sent in silence.
+    heartbeat: bytes = PING
+    #: Headers beyond those of every SSE response.
+    headers: Mapping[str, str] = {}
+    #: Whether the head waits for the first upstream event, so that an SDK sees a status.
+    waits_for_first: bool = False
+    #: What happens to a stream without a reader unless its request says otherwise.
+    on_disconnect: OnDisconnect = 30.0
+    #: Whether `Accept: application/json` asks for the whole answer.
+    whole_on_accept: bool = False
+    #: The header, besides `X-Request-Id`, in which clients of this wire look for the request's id.
+    request_id_header: bytes | None = None
+    schemas: Schemas = Schemas("PromptRequest", "State")
+    #: Options of a reader whose request was in another wire; their type is the wire's.
+    defaults: OptionsT
+
+    @abstractmethod
+    def parse(self, body: JSON) -> GenerationRequest:
+        """The request that a body in this wire's shape makes; `RequestError` where it is wrong."""
+
+    def options(self, body: JSON) -> OptionsT:
+        """The options of a body that `parse` has taken."""
+        return self.defaults
+
+    def chat(self, body: JSON) -> str | None:
+        """The id of the chat that a body belongs to; None in a wire without chats."""
+        return None
+
+    @abstractmethod
+    def fold(self, options: OptionsT) -> Fold:
+        """A fold at the start of a log."""
+
+    def whole(self, snapshot: Snapshot, options: OptionsT) -> JSON:
+        """The answer to `stream: false`."""
+        return snapshot.describe()
+
+    def error(self, error: HeadwaterError, request_id: str) -> JSON:
+        """The body of an error before the head."""
+        kind = "invalid_request_error" if error.status < 500 else "server_error"
+        return {
+            "error": {
+                "code": error.code,
+                "message": error.message,
+                "type": kind,
+                "param": error.param,
+                "request_id": request_id,
+            }
+        }
+
+    def format(self, options: OptionsT | None = None) -> WireFormat:
+        """The wire with these options, or with its defaults."""
+        return WireFormat(self, self.defaults if options is None else options)
+
+
+class WireFormat(msgspec.Struct, frozen=True):
+    """A wire with the options of one request. Readers with equal formats share their frames."""
+
+    wire: Wire[Any]
+    options: WireOptions
+
+    def fold(self) -> Fold:
+        """A fold at the start of a log."""
+        return self.wire.fold(self.options)
+
+    def whole(self, snapshot: Snapshot) -> JSON:
+        """The answer to `stream: false`."""
+        return self.wire.whole(snapshot, self.options)
+
+
+def with_id(id_line: bytes, frames: Sequence[bytes]) -> bytes:
     """The frames of one event, of which the last has its id."""
     if not frames:
         return b""
     return b"%s%s%s" % (b"".join(frames[:-1]), id_line, frames[-1])
-
-
-def error_body(error: HeadwaterError, request_id: str) -> JSON:
-    """The error shape of every wire but Anthropic's."""
-    kind = "invalid_request_error" if error.status < 500 else "server_error"
-    return {
-        "error": {
-            "code": error.code,
-            "message": error.message,
-            "type": kind,
-            "param": error.param,
-            "request_id": request_id,
-        }
-    }

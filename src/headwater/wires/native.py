@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from headwater.events import Event
-from headwater.wires.base import Fold
+from headwater.wires.base import Fold, Schemas, WireOptions
 from headwater.wires.prompt import PromptWire
 
 
@@ -22,8 +20,11 @@ class NativeWire(PromptWire):
     """`POST /v1/streams`."""
 
     name = "native"
+    path = "/v1/streams"
+    whole_on_accept = True
+    schemas = Schemas("PromptRequest", "State", frame="NativeFrame")
 
-    def fold(self, options: tuple[Any, ...] = ()) -> Fold:
+    def fold(self, options: WireOptions) -> Fold:
         return NativeFold()
 
 

@@ -6,14 +6,11 @@ extension that DeepSeek began and most OpenAI-compatible servers share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from headwater import events as ev
-from headwater.errors import HeadwaterError, RequestError
+from headwater.errors import RequestError
 from headwater.events.snapshot import Snapshot
 from headwater.generation import GenerationRequest
-from headwater.wires.base import JSON, PING, Fold, OnDisconnect, dump, error_body
+from headwater.wires.base import JSON, Fold, OnDisconnect, Schemas, Wire, WireOptions, dump
 from headwater.wires.requests import chat_request, optional
 
 FINISH_REASONS = {
@@ -119,14 +116,21 @@ class ChatFold(Fold):
         return b"%s%sdata: [DONE]\n\n" % (frames, id_line)
 
 
-class ChatWire:
+class ChatOptions(WireOptions, frozen=True):
+    """`include_usage`: whether a chunk with the usage comes before the end."""
+
+    include_usage: bool = False
+
+
+class ChatWire(Wire[ChatOptions]):
     """`POST /v1/chat/completions`."""
 
     name = "openai"
-    heartbeat = PING
-    headers: Mapping[str, str] = {}
+    path = "/v1/chat/completions"
     waits_for_first = True
     on_disconnect: OnDisconnect = "cancel"
+    schemas = Schemas("ChatCompletionRequest", "ChatCompletion")
+    defaults = ChatOptions()
 
     def parse(self, body: JSON) -> GenerationRequest:
         if "messages" not in body:
@@ -134,14 +138,14 @@ class ChatWire:
         # OpenAI's default: an SDK that wants the answer whole leaves the member out.
         return chat_request(body, body["messages"], stream=False)
 
-    def options(self, body: JSON) -> tuple[Any, ...]:
+    def options(self, body: JSON) -> ChatOptions:
         stream_options = optional(body, "stream_options", dict) or {}
-        return (bool(stream_options.get("include_usage")),)
+        return ChatOptions(bool(stream_options.get("include_usage")))
 
-    def fold(self, options: tuple[Any, ...] = ()) -> Fold:
-        return ChatFold(*options or (False,))
+    def fold(self, options: ChatOptions) -> Fold:
+        return ChatFold(options.include_usage)
 
-    def whole(self, snapshot: Snapshot, options: tuple[Any, ...] = ()) -> JSON:
+    def whole(self, snapshot: Snapshot, options: ChatOptions) -> JSON:
         message: JSON = {
             "role": "assistant",
             "content": snapshot.text or (None if snapshot.tool_calls else ""),
@@ -174,9 +178,6 @@ class ChatWire:
         if snapshot.usage is not None:
             completion["usage"] = usage_json(snapshot.usage)
         return completion
-
-    def error(self, error: HeadwaterError, request_id: str) -> JSON:
-        return error_body(error, request_id)
 
 
 WIRE = ChatWire()

@@ -7,16 +7,14 @@ frame.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from headwater import events as ev
-from headwater.errors import HeadwaterError
 from headwater.events.snapshot import Snapshot
 from headwater.generation import GenerationRequest
-from headwater.wires.base import JSON, PING, Fold, OnDisconnect, dump, error_body, spoken
+from headwater.wires.base import JSON, Fold, Schemas, Wire, WireOptions, dump, with_id
 from headwater.wires.openai_responses_items import Items
 from headwater.wires.openai_responses_request import PROVIDER, echoed, responses_request
 
@@ -82,7 +80,7 @@ class ResponsesFold(Fold):
                 data = dump({"type": kind, "sequence_number": self.count, **members})
                 frames.append(b"event: %s\ndata: %s\n\n" % (kind.encode(), data))
             self.count += 1
-        return spoken(id_line, frames)
+        return with_id(id_line, frames)
 
     def response(self, status: str, output: list[JSON], **more: Any) -> JSON:
         """The response object; without the first event of the log it has no name."""
@@ -169,25 +167,35 @@ class ResponsesFold(Fold):
         return frames
 
 
-class ResponsesWire:
+class ResponsesOptions(WireOptions, frozen=True):
+    """`echo`: JSON of the request's members that its response repeats.
+
+    `starting_after`: the number of the last event that the reader has; -1 for none.
+    """
+
+    echo: str = ""
+    starting_after: int = -1
+
+
+class ResponsesWire(Wire[ResponsesOptions]):
     """`POST /v1/responses`."""
 
     name = "responses"
-    heartbeat = PING
-    headers: Mapping[str, str] = {}
+    path = "/v1/responses"
     waits_for_first = True
-    on_disconnect: OnDisconnect = 30.0
+    schemas = Schemas("ResponseRequest", "Response")
+    defaults = ResponsesOptions()
 
     def parse(self, body: JSON) -> GenerationRequest:
         return responses_request(body)
 
-    def options(self, body: JSON) -> tuple[Any, ...]:
-        return (dump(echoed(body)).decode(),)
+    def options(self, body: JSON) -> ResponsesOptions:
+        return ResponsesOptions(dump(echoed(body)).decode())
 
-    def fold(self, options: tuple[Any, ...] = ()) -> ResponsesFold:
-        return ResponsesFold(*options)
+    def fold(self, options: ResponsesOptions) -> ResponsesFold:
+        return ResponsesFold(options.echo, options.starting_after)
 
-    def whole(self, snapshot: Snapshot, options: tuple[Any, ...] = ()) -> JSON:
+    def whole(self, snapshot: Snapshot, options: ResponsesOptions) -> JSON:
         fold = self._folded(snapshot, options)
         if snapshot.status == "running":
             return fold.so_far()
@@ -196,7 +204,7 @@ class ResponsesWire:
             return fold.failed(error.code, error.message, usage)
         return fold.finished(snapshot.reason or "stop", usage)
 
-    def count(self, snapshot: Snapshot, options: tuple[Any, ...] = ()) -> int:
+    def count(self, snapshot: Snapshot, options: ResponsesOptions) -> int:
         """How many events a reader of the whole log has been sent."""
         fold = self._folded(snapshot, options)
         error, usage = snapshot.error, snapshot.usage
@@ -209,15 +217,12 @@ class ResponsesWire:
             fold.step(end, b"", b"")
         return fold.count + snapshot.merged  # each delta is an event
 
-    def _folded(self, snapshot: Snapshot, options: tuple[Any, ...]) -> ResponsesFold:
+    def _folded(self, snapshot: Snapshot, options: ResponsesOptions) -> ResponsesFold:
         fold = self.fold(options)
         fold.step(ev.StreamStart(snapshot.stream, snapshot.model, snapshot.created), b"", b"")
         for event in snapshot.events:
             fold.step(event, b"", b"")
         return fold
-
-    def error(self, error: HeadwaterError, request_id: str) -> JSON:
-        return error_body(error, request_id)
 
 
 WIRE = ResponsesWire()

@@ -6,10 +6,8 @@ last `data: [DONE]`. Nothing else has a `data:` line.
 
 from __future__ import annotations
 
-from typing import Any
-
 from headwater.events import Event, RefusalDelta, StreamEnd, StreamError, TextDelta
-from headwater.wires.base import Fold, dump
+from headwater.wires.base import Fold, WireOptions, dump
 from headwater.wires.prompt import PromptWire
 
 
@@ -34,8 +32,9 @@ class PlainWire(PromptWire):
     """`POST /stream`."""
 
     name = "plain"
+    path = "/stream"
 
-    def fold(self, options: tuple[Any, ...] = ()) -> Fold:
+    def fold(self, options: WireOptions) -> Fold:
         return PlainFold()
 
 

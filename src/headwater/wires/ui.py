@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
 from headwater import events as ev
-from headwater.errors import HeadwaterError, RequestError
+from headwater.errors import RequestError
 from headwater.events.snapshot import Snapshot
 from headwater.generation import GenerationRequest
 from headwater.json_text import UNREADABLE, read_json
-from headwater.wires.base import JSON, PING, Fold, OnDisconnect, dump, error_body, spoken
+from headwater.wires.base import JSON, Fold, Schemas, Wire, WireOptions, dump, with_id
 from headwater.wires.ui_request import PROVIDER_DATA, chat_request
 
 _DONE = b"data: [DONE]\n\n"
@@ -30,7 +29,7 @@ class UIFold(Fold):
     `message` is the message that the answer continues; without it the answer is a new one.
     """
 
-    def __init__(self, message: str = "", request: str = "") -> None:
+    def __init__(self, message: str = "") -> None:
         self._message = message
         self._parts = 0
         self._open = ""  # "text", "reasoning", or nothing
@@ -45,7 +44,7 @@ class UIFold(Fold):
             return b"%s%s%s}\n\n" % (id_line, self._text_head, dump(event.text))
         done = type(event) in (ev.StreamEnd, ev.StreamError)
         frames = [b"data: %s\n\n" % dump(chunk) for chunk in self.chunks(event)]
-        return spoken(id_line, [*frames, _DONE] if done else frames)
+        return with_id(id_line, [*frames, _DONE] if done else frames)
 
     def chunks(self, event: ev.Event) -> list[JSON]:
         """The chunks of one event."""
@@ -211,39 +210,49 @@ class _Message:
             self._tools[call] |= {"state": "output-available", "output": chunk["output"]}
 
 
-class UIWire:
+class UIOptions(WireOptions, frozen=True):
+    """`message`: the id of the message that is continued, if any.
+
+    `request`: a digest that tells the requests of one chat apart.
+    """
+
+    message: str = ""
+    request: str = ""
+
+
+class UIWire(Wire[UIOptions]):
     """`POST /api/chat`."""
 
     name = "ui"
-    heartbeat = PING
+    path = "/api/chat"
     headers: Mapping[str, str] = {"x-vercel-ai-ui-message-stream": "v1"}
-    waits_for_first = False
-    on_disconnect: OnDisconnect = 30.0
+    schemas = Schemas("UIRequest", "UIMessage")
+    defaults = UIOptions()
 
     def parse(self, body: JSON) -> GenerationRequest:
         return chat_request(body)
 
-    def options(self, body: JSON) -> tuple[Any, ...]:
-        """The message that is continued, and what tells this request of its chat from others."""
+    def chat(self, body: JSON) -> str | None:
+        chat: str | None = body.get("id")
+        return chat
+
+    def options(self, body: JSON) -> UIOptions:
         last = body["messages"][-1]
         message = last.get("id") if last["role"] == "assistant" else None
         canonical = msgspec.json.encode(body, order="deterministic")
         request = hashlib.blake2b(canonical, digest_size=16).hexdigest()
-        return (message if isinstance(message, str) else "", request)
+        return UIOptions(message if isinstance(message, str) else "", request)
 
-    def fold(self, options: tuple[Any, ...] = ()) -> Fold:
-        return UIFold(*options)
+    def fold(self, options: UIOptions) -> Fold:
+        return UIFold(options.message)
 
-    def whole(self, snapshot: Snapshot, options: tuple[Any, ...] = ()) -> JSON:
+    def whole(self, snapshot: Snapshot, options: UIOptions) -> JSON:
         fold, whole = UIFold(), _Message()
         for event in (*snapshot.events, ev.StepEnd()):  # which ends what is open
             for chunk in fold.chunks(event):
                 whole.add(chunk)
-        message = options[0] if options and options[0] else f"msg_{snapshot.stream}"
+        message = options.message or f"msg_{snapshot.stream}"
         return {"id": message, "role": "assistant", "parts": whole.finish()}
-
-    def error(self, error: HeadwaterError, request_id: str) -> JSON:
-        return error_body(error, request_id)
 
 
 WIRE = UIWire()

@@ -20,7 +20,7 @@ from headwater.upstream import Request
 
 
 class Teleprompter:
-    """The dialect, made for an entry of `[providers]` whose `wire` is `teleprompter`."""
+    """The dialect, made for an entry of `[providers]` whose `dialect` is `teleprompter`."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -46,19 +46,19 @@ class Teleprompter:
 class WordsParser(StreamParser):
     """`{"word": "…"}` until `{"over": true}`; without that the answer was cut."""
 
-    def _message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
+    def read_message(self, message: Message, events: list[Event], *, last: bool = False) -> None:
         try:
             said: Any = msgspec.json.decode(message.data)
         except msgspec.DecodeError:
             said = None
-        self._empty = False
+        self.empty = False
         match said:
             case {"word": str(word)}:
                 events.append(TextDelta(word))
             case {"over": True}:
-                self._reason = "stop"
-                self._close(events)
+                self.reason = "stop"
+                self.close(events)
             case {"error": _}:
-                self._fail_as_told(message.data)
+                self.fail_with(message.data)
             case _:
-                self._unreadable(last)
+                self.unreadable(last)

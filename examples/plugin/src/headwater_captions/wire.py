@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from headwater.events import Event, StreamEnd, StreamError, TextDelta
-from headwater.wires.base import Fold, dump
+from headwater.wires.base import Fold, WireOptions, dump
 from headwater.wires.prompt import PromptWire
 
 
@@ -34,7 +32,7 @@ class CaptionsWire(PromptWire):
 
     name = "captions"
 
-    def fold(self, options: tuple[Any, ...] = ()) -> Fold:
+    def fold(self, options: WireOptions) -> Fold:
         return CaptionsFold()
 
 

@@ -33,7 +33,7 @@ class Asker(Protocol):
         """Give back what is held."""
 
 
-class Here:
+class LocalClient:
     """Our own process, which keeps its connections and the embedded model from run to run."""
 
     def __init__(self) -> None:
@@ -59,17 +59,21 @@ class Here:
         self._headwater.runtime()
 
     async def _streamed(self, prompt: str, model: str | None, heard: Listener) -> None:
+        from headwater.requests.pipeline import begin
+
         asked = question(prompt, model)
         runtime = self._headwater.runtime()
-        stream = await runtime.generate(asked, principal=None, on_disconnect="cancel")
+        stream = await begin(runtime, asked)
         async with aclosing(stream.reads()) as reads:
             async for events in reads:
                 heard(events)
 
     async def _whole(self, prompt: str, model: str | None) -> Whole:
+        from headwater.requests.pipeline import begin
+
         asked = question(prompt, model, stream=False)
         runtime = self._headwater.runtime()
-        stream = await runtime.generate(asked, principal=None, on_disconnect="cancel")
+        stream = await begin(runtime, asked)
         with stream.held():
             await stream.ended()
             if stream.failure is not None:
@@ -79,7 +83,7 @@ class Here:
         return Whole(state.model, state.text, tokens)
 
 
-class There:
+class ServerClient:
     """The server at a URL."""
 
     def __init__(self, server: str) -> None:
