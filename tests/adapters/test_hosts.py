@@ -306,6 +306,21 @@ def test_a_repeated_post_gets_the_stream_of_the_first(w: World) -> None:
     assert json.loads(other.rest())["error"]["code"] == "idempotency_conflict"
 
 
+def test_a_post_with_a_position_gets_the_rest_and_begins_nothing(w: World) -> None:
+    prompt = w.plan(ANSWERS["whole"])
+    whole = w.respond(prompt=prompt).rest()
+    for position in ids(whole):
+        headers = {"Last-Event-ID": position}
+        again = request(w.port, "/respond", {"prompt": prompt}, headers, timeout_s=BOUND_S)
+        rest = Reader(again).rest()
+        assert rest
+        assert whole.endswith(rest)
+    headers = {"Last-Event-ID": "1-2"}
+    lost = request(w.port, "/respond", {"prompt": f"{prompt} not"}, headers, timeout_s=BOUND_S)
+    assert b"ask again without it" in Reader(lost).rest()
+    assert len([post for post in w.upstream.posts if prompt in prompt_of(post)]) == 1
+
+
 @pytest.mark.parametrize("wire", ["plain", "ui"])
 def test_half_a_character_is_replaced(w: World, wire: str, request: pytest.FixtureRequest) -> None:
     """A page that cuts text by length sends one, and a host's JSON lets it pass."""

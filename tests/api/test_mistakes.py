@@ -13,6 +13,8 @@ from headwater import Headwater
 from headwater.adapters import flask as flask_adapter
 from headwater.adapters.bridged import principal_of
 from headwater.errors import ConfigurationError
+from headwater.generation import GenerationRequest
+from headwater.requests.parsing import parse
 
 
 class Prompt(BaseModel):
@@ -56,6 +58,53 @@ def test_a_mistake_of_the_app_is_raised_in_it(
 ) -> None:
     with pytest.raises(ConfigurationError, match=said):
         hw.response(x, **given)
+
+
+NO_SUCH_KEYWORD = [
+    ({"metdata": {"chat": "7"}}, "takes no metdata=; did you mean metadata="),
+    ({"on_ends": print}, "takes no on_ends=; did you mean on_end="),
+    ({"temprature": 0.2}, "takes no temprature=; did you mean temperature="),
+    ({"top_k": 5}, r"Other members of the request go into extra=\{…\}"),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), NO_SUCH_KEYWORD)
+def test_an_unknown_keyword_is_an_error_that_names_the_nearest(
+    hw: Headwater, given: dict[str, Any], said: str
+) -> None:
+    async def first() -> None:
+        async for _ in hw.stream("hi", **given):
+            pass
+
+    with pytest.raises(TypeError, match=said) as refused:
+        hw.response("hi", **given)
+    assert "extra={…}" in str(refused.value)
+    with pytest.raises(TypeError, match=r"stream\(\) takes no"):
+        asyncio.run(first())
+    with pytest.raises(TypeError, match=r"stream_sync\(\) takes no"):
+        next(iter(hw.stream_sync("hi", **given)))
+    with Flask("app").test_request_context(), pytest.raises(TypeError, match="takes no"):
+        flask_adapter.stream_response(hw, "hi", **given)
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["top_k"], "extra= takes a dict of members, not a list"),
+        ({"temperature": 1}, "'temperature' has a place of its own"),
+        ({"messages": []}, "'messages' has a place of its own"),
+    ],
+)
+def test_extra_holds_what_has_no_keyword(hw: Headwater, extra: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        hw.response("hi", extra=extra)
+
+
+def test_members_of_extra_and_keywords_make_one_request() -> None:
+    request = parse("hi", {"model": "m", "temperature": 0.2, "extra": {"top_k": 5}})
+    assert isinstance(request.what, GenerationRequest)
+    assert request.what.options == {"temperature": 0.2, "top_k": 5}
+    assert request.what.model == "m"
 
 
 def test_a_coroutine_is_no_generator(hw: Headwater) -> None:

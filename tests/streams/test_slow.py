@@ -78,7 +78,7 @@ async def _cut_and_resume() -> None:
     hub = Hub(settings, MemoryStore(), observer=Observer([meter]))
     stream, source = await begin(hub, on_disconnect="cancel")
     sink = BucketSink()
-    hub.read(stream.id, native.WIRE, sink)
+    hub.read(stream.id, native.WIRE.format(), sink)
     source.say(TextDelta("a"))
     assert meter.readers == 1
     sink.stuck = 7

@@ -101,6 +101,20 @@ def test_a_repeated_post_gets_the_stream_of_the_first(
     assert ask(port, path, {"prompt": "broken"}, key).status == 409
 
 
+def test_a_post_with_a_position_gets_the_rest_and_begins_nothing(
+    port: int, path: str, upstream: Upstream
+) -> None:
+    body = ask(port, path, {"prompt": "tokens"}).body
+    before = len(upstream.posts)
+    position = {"Last-Event-ID": ids(body)[2]}
+    rest = ask(port, path, {"prompt": "tokens"}, position).body
+    assert rest
+    assert body.endswith(rest)
+    lost = ask(port, path, {"prompt": "no such question"}, position).body
+    assert b"ask again without it" in lost
+    assert len(upstream.posts) == before
+
+
 def test_a_reader_resumes_and_stops(port: int, path: str, upstream: Upstream) -> None:
     body = ask(port, path, {"prompt": "tokens"})
     stream = f"/ai/v1/streams/{body.headers['headwater-stream']}"

@@ -56,6 +56,8 @@ HOSTS: dict[str, Callable[..., AbstractContextManager[Server]]] = {
     "sync": lambda **kw: gunicorn(APP, "-k", "sync", **kw),
 }
 
+IDS = re.compile(rb"^id: (\S+)$", re.MULTILINE)
+
 
 def answer(asked: Request) -> Answer:
     return MODELS if asked.method == "GET" else ANSWERS[asked.json["messages"][-1]["content"]]
@@ -204,6 +206,20 @@ def test_a_repeated_post_gets_the_stream_of_the_first(port: int, upstream: Upstr
     other = request(port, "/stream", {"prompt": "cut"}, key)
     other.close()
     assert other.head.status == 409
+
+
+def test_a_post_with_a_position_gets_the_rest_and_begins_nothing(
+    port: int, upstream: Upstream
+) -> None:
+    body = whole(request(port, "/stream", {"prompt": "lump"}))
+    before = len(upstream.posts)
+    position = {"Last-Event-ID": IDS.findall(body)[2].decode()}
+    rest = whole(request(port, "/stream", {"prompt": "lump"}, position))
+    assert rest
+    assert body.endswith(rest)
+    lost = whole(request(port, "/stream", {"prompt": "no such question"}, position))
+    assert b"ask again without it" in lost
+    assert len(upstream.posts) == before
 
 
 @pytest.mark.usefixtures("several")
