@@ -23,7 +23,7 @@ from tests.helpers.arrivals import request
 from tests.helpers.polling import eventually
 from tests.helpers.processes import environment, stopped_at_the_end
 from tests.server.serving import Answer as Answered
-from tests.server.serving import Reader, Served, anonymous, ask, data_of, frames, serving
+from tests.server.serving import Reader, Served, anonymous, ask, data_of, frames, ids, serving
 from tests.server.wires import (
     EVERY_WIRE,
     PATHS,

@@ -162,7 +162,7 @@ def test_what_a_provider_cannot_have_sent_is_not_sent_to_it(
 class Breaking(StreamParser):
     """Has a fault of our own."""
 
-    def _message(self, message: Message, events: list[Any], *, last: bool = False) -> None:
+    def read_message(self, message: Message, events: list[Any], *, last: bool = False) -> None:
         raise ZeroDivisionError
 
 
