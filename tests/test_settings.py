@@ -22,6 +22,7 @@ from headwater.settings import (
     document,
     load,
 )
+from headwater.settings.values import CHECKS
 
 SHA = "sha256:" + "0a" * 32
 
@@ -529,3 +530,8 @@ def test_importing_brings_no_server() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_every_check_is_of_a_setting() -> None:
+    ends = {(row.section.partition(".")[0], row.key) for row in document()}
+    assert {(path.partition(".")[0], path.rpartition(".")[2]) for path in CHECKS} <= ends

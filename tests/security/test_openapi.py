@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi import checks
 
-from headwater.adapters.scripts import PLAYGROUND
+from headwater.adapters.heads import PLAYGROUND
 from headwater.testing import Answer, FaultyUpstream, Request, chat, reply
 from tests.conftest import Figures
 from tests.helpers.described import DOCUMENT, ROUTES, validator

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
+from headwater.adapters.heads import PLAYGROUND, SCRIPTS
 from headwater.sse import Decoder
 from headwater.testing import MODELS, STALL, Answer, FaultyUpstream, Request, chat, chunk
 from tests.helpers.arrivals import assert_one_by_one, request

@@ -23,8 +23,13 @@ from headwater.adapters.bridged import (
     settled,
     stopped,
 )
-from headwater.adapters.heads import error_answer, make_request_id, stream_headers
-from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
+from headwater.adapters.heads import (
+    PLAYGROUND,
+    SCRIPTS,
+    error_answer,
+    make_request_id,
+    stream_headers,
+)
 from headwater.adapters.sockets import ReaderSocket
 from headwater.adapters.wsgi import BridgedBody, WsgiBody
 from headwater.errors import ConfigurationError, HeadwaterError

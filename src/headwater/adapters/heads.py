@@ -1,9 +1,11 @@
-"""The heads of responses, and those that are one piece, the same whatever the host."""
+"""What is the same whatever the host: heads, errors, and the browser's client."""
 
 from __future__ import annotations
 
 import math
 import secrets
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +13,12 @@ import msgspec
 from headwater.errors import HeadwaterError
 from headwater.requests.repeats import NothingToResumeError
 from headwater.wires.base import Wire
+
+#: The folder of what is built for browsers.
+PLAYGROUND: Final = Path(str(files("headwater.playground")))
+
+#: The client, and its parts that only some pages want; they import each other by these names.
+SCRIPTS: Final = ("headwater.js", "headwater-tabs.js", "headwater-element.js")
 
 JSON_HEADERS: Final = {
     "Content-Type": "application/json",

@@ -11,6 +11,9 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 Kind = Literal["counter", "gauge", "histogram"]
 
+#: Where prometheus-client keeps the values of several processes, when it is set at its import.
+FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+
 
 class Instrument(NamedTuple):
     """A metric. `labels` are attributes' names; the unit of time is the second."""

@@ -7,16 +7,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from headwater.observe.instruments import FOLDER
 from headwater.observe.observer import Observer
 
 if TYPE_CHECKING:
     from headwater.observe.prometheus import PrometheusMeter
-
-
-#: Where prometheus-client keeps the values of several processes, when it is set at its import.
-FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class _Process:

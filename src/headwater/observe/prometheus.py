@@ -21,8 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from headwater.observe.instruments import INSTRUMENTS, Instrument
-from headwater.observe.process import FOLDER
+from headwater.observe.instruments import FOLDER, INSTRUMENTS, Instrument
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _UNITS: Final = {"s": "seconds"}

@@ -8,12 +8,11 @@ from typing import Any
 import msgspec
 
 from headwater import wires
-from headwater.errors import ConfigurationError, RequestError
+from headwater.errors import ConfigurationError, HeadwaterError, RequestError
 from headwater.events.position import START, Position
 from headwater.requests.runtime import Runtime
-from headwater.stores.base import Record, Spoken, Tail
+from headwater.stores.base import Record, Spoken, Store, Tail
 from headwater.streams import Hub, Opened
-from headwater.streams.finding import check_position
 from headwater.wires.base import Wire, WireFormat
 
 
@@ -69,6 +68,23 @@ async def find(
     if text:
         await check_position(hub.store, record, after, tail)
     return reading_of(hub, record, tail, wire, after)
+
+
+async def check_position(store: Store, record: Record, after: Position, tail: Tail) -> None:
+    """`position_lost` when the log has no such position: never a silent jump."""
+    there = START < after <= tail.last and after.seq >= 1
+    if there and after.epoch < tail.last.epoch:
+        # An earlier writer's epoch: it may have ended before that position.
+        before = Position(after.epoch, after.seq - 1)
+        entries = await store.read(record.stream, before, 1)
+        there = entries is not None and len(entries) > 0 and entries[0].last.epoch == after.epoch
+    if not there:
+        raise HeadwaterError(
+            "position_lost",
+            f"Position {after} is not in this stream, which ends at {tail.last}: read it from "
+            "the start.",
+            retryable=False,
+        )
 
 
 def reading_of(hub: Hub, record: Record, tail: Tail, wire: Wire[Any], after: Position) -> Reading:

@@ -7,10 +7,9 @@ from typing import Final
 from headwater.errors import HeadwaterError
 from headwater.events import StreamError, encode
 from headwater.events.position import Position
-from headwater.requests.reading import Reading, spoken_of
+from headwater.requests.reading import Reading, check_position, spoken_of
 from headwater.stores.base import Tail
 from headwater.streams import Hub, Opened
-from headwater.streams.finding import check_position
 from headwater.wires.base import WireFormat
 
 # Streams of the same body that are looked through for a position.

@@ -17,9 +17,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headwater import stores, wires
-from headwater.adapters.heads import make_request_id
+from headwater.adapters.heads import PLAYGROUND, SCRIPTS, make_request_id
 from headwater.adapters.response import REQUEST_ID, error_response
-from headwater.adapters.scripts import PLAYGROUND, SCRIPTS
 from headwater.errors import HeadwaterError, RequestError
 from headwater.observe import logs, observer_of_process
 from headwater.providers import dialects

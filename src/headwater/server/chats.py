@@ -19,12 +19,11 @@ from headwater.adapters.response import StreamResponse
 from headwater.errors import HeadwaterError, RequestError
 from headwater.events.position import START, Position
 from headwater.requests.parsing import chat_label
-from headwater.requests.reading import Reading, reading_of
+from headwater.requests.reading import Reading, check_position, reading_of
 from headwater.requests.runtime import Runtime
 from headwater.server.auth import Authenticator
 from headwater.server.operations import NO_CONTENT, SSE, STOPPING, DescribedRoute, Operation
 from headwater.stores.base import Record, Tail
-from headwater.streams.finding import check_position
 
 _WIRE: Final = wires.get("ui")
 

@@ -1,8 +1,8 @@
 """Every setting, with its default and its sentence of documentation.
 
-A setting is one annotated field here and nothing elsewhere: its type, its bounds, its default and
-what `headwater.toml`, the environment and the documentation call it. `document()` in
-the file beside this one lists them.
+A setting is one annotated field here: its type, its bounds, its default and what `headwater.toml`,
+the environment and the documentation call it. `values.CHECKS` holds what a type cannot say, and
+`documentation.document()` lists all settings.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import types
 import typing
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -339,8 +339,15 @@ def fields_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
     return typing.get_type_hints(struct, include_extras=True)
 
 
-def plain(annotated: Any) -> tuple[Any, list[Meta]]:
-    """Give a field's type without `Annotated` and `| None`, and what the annotations said of it."""
+class PlainType(NamedTuple):
+    """A field's type without `Annotated` and `| None`, and what the annotations say of it."""
+
+    type: Any
+    metas: list[Meta]
+
+
+def plain(annotated: Any) -> PlainType:
+    """The plain type of an annotated one."""
     metas: list[Meta] = []
     while True:
         origin = get_origin(annotated)
@@ -350,4 +357,4 @@ def plain(annotated: Any) -> tuple[Any, list[Meta]]:
         elif origin in (typing.Union, types.UnionType):
             (annotated,) = (a for a in get_args(annotated) if a is not type(None))
         else:
-            return annotated, metas
+            return PlainType(annotated, metas)

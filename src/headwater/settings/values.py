@@ -57,7 +57,7 @@ def read(value: object, annotated: Any, path: tuple[str, ...], *, text: bool = F
         result = msgspec.convert(value, annotated, strict=True)
     except msgspec.ValidationError:
         raise WrongValue(f"must be {_wanted(annotated)}, not {_shown(value, kind)}") from None
-    check = _CHECKS.get(".".join(path)) or _CHECKS.get(f"{path[0]}.*.{path[-1]}")
+    check = CHECKS.get(".".join(path)) or CHECKS.get(f"{path[0]}.*.{path[-1]}")
     if check is not None and result is not None:
         check(result)
     return result
@@ -238,7 +238,8 @@ def _check_globs(globs: tuple[str, ...]) -> None:
         raise WrongValue('must hold names of models or globs such as "gpt-*"')
 
 
-_CHECKS: Final[dict[str, Callable[[Any], None]]] = {
+#: Checks by the path of a setting; `*` is a name that the user chooses.
+CHECKS: Final[dict[str, Callable[[Any], None]]] = {
     "auth.*.key": _check_key,
     "auth.*.models": _check_globs,
     "server.upstream": _check_base_url,

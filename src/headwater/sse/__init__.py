@@ -3,8 +3,7 @@
 The WHATWG HTML standard, section 9.2 "Server-sent events", is the source of every rule here.
 """
 
-from headwater.sse.decoder import Decoder, SSEError
+from headwater.sse.decoder import Decoder, Message, SSEError
 from headwater.sse.encoder import encode, encode_comment
-from headwater.sse.message import Message
 
 __all__ = ["Decoder", "Message", "SSEError", "encode", "encode_comment"]

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Final
 
-from headwater.sse.message import Message
+import msgspec
 
 # A provider may send a generated image as one data URL of a few megabytes; nothing it sends as one
 # event is larger than a whole stream may be.
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 
 _BOM: Final = b"\xef\xbb\xbf"
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """What a stream dispatched at one blank line.
+
+    `data` is UTF-8 as it arrived, its lines joined by LF: whoever reads JSON needs no `str`, and
+    invalid bytes stay visible to whoever must judge them. `id` is the last event id in force.
+    """
+
+    data: bytes
+    event: str = "message"
+    id: str = ""
 
 
 class SSEError(ValueError):

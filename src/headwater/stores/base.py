@@ -8,7 +8,7 @@ notes between them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, cast, get_args
 
 import msgspec
 
@@ -195,3 +195,18 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Give back what the store holds."""
+
+
+_NOTES: Final = frozenset(get_args(Note))
+
+
+def write_note(note: Note, sender: str, stream: str) -> str:
+    """Put a note into one message."""
+    return f"{note} {sender} {stream}"
+
+
+def read_note(message: bytes) -> tuple[Note, str, str] | None:
+    """The note, the stream and the sender; None for a note of another version."""
+    note, _, rest = message.decode(errors="replace").partition(" ")
+    sender, _, stream = rest.partition(" ")
+    return (cast(Note, note), stream, sender) if note in _NOTES else None

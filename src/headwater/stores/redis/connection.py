@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 import hiredis
+import redis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -75,7 +76,13 @@ class Dialler:
 
 def transport_of(connection: AbstractConnection) -> asyncio.Transport | None:
     """What the connection writes to, while it is one. redis-py has only a private name for it."""
-    writer = connection._writer
+    try:
+        writer = connection._writer
+    except AttributeError as error:
+        raise ConfigurationError(
+            f"redis-py {redis.__version__} is not supported: AbstractConnection has no _writer; "
+            "install the version that requirements/ names"
+        ) from error
     return None if writer is None else cast(asyncio.Transport, writer.transport)
 
 

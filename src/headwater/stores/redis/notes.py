@@ -6,8 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
-from headwater.stores.base import OnNote
-from headwater.stores.notes import read_note
+from headwater.stores.base import OnNote, read_note
 from headwater.stores.redis.connection import Dialler, Line, Link, pack
 
 log = logging.getLogger("headwater.stores.redis")

@@ -16,8 +16,17 @@ from redis.exceptions import NoPermissionError
 
 from headwater.errors import StorageError
 from headwater.events.position import Position
-from headwater.stores.base import SILENT_S, Appended, Entry, Note, OnNote, Record, Tail, stall_s
-from headwater.stores.notes import write_note
+from headwater.stores.base import (
+    SILENT_S,
+    Appended,
+    Entry,
+    Note,
+    OnNote,
+    Record,
+    Tail,
+    stall_s,
+    write_note,
+)
 from headwater.stores.redis import scripts
 from headwater.stores.redis.client import Client, call, remedy
 from headwater.stores.redis.connection import UNREACHABLE, Command, Dialler

@@ -8,8 +8,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from headwater.stores.base import Note, OnNote
-from headwater.stores.notes import read_note, write_note
+from headwater.stores.base import Note, OnNote, read_note, write_note
 from headwater.stores.sqlite.folder import Folder
 
 log = logging.getLogger("headwater.stores")
