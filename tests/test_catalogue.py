@@ -145,7 +145,7 @@ def ways(name: str, settings: Settings, environ: Mapping[str, str]) -> list[str]
         pool = Pool()
         models = Models(settings, pool, environ)
         try:
-            return [way.route for way in (await models.resolve(name)).ways]
+            return [each.route for each in (await models.resolve(name)).candidates]
         finally:
             await models.aclose()
             await pool.aclose()

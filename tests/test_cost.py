@@ -23,7 +23,7 @@ from headwater.generation import GenerationRequest
 from headwater.providers.http import HttpProvider, HttpSource
 from headwater.providers.openai_chat import ChatCompletions
 from headwater.routing.router import Router
-from headwater.routing.source import Candidate
+from headwater.routing.source import UnstartedAttempt
 from headwater.server.transport import TransportSink
 from headwater.settings import HedgeSettings, Settings
 from headwater.stores.memory import MemoryStore
@@ -109,7 +109,9 @@ async def cost_of(wire: str, tokens: int, readers: int = 1) -> Cost:
     hub = Hub(Settings(), MemoryStore())
     provider = HttpProvider("test", ChatCompletions(), "http://127.0.0.1:1/v1", None, client)
     request = GenerationRequest(messages=[{"role": "user", "content": "Why?"}])
-    candidates = [Candidate(name, partial(provider.source, request, "m")) for name in ("a", "b")]
+    candidates = [
+        UnstartedAttempt(name, partial(provider.source, request, "m")) for name in ("a", "b")
+    ]
     # As a request is served: what chose the route is no longer in the way of a token.
     source = Router(hub.settings.timeouts).source(candidates, "m", HedgeSettings())
     stream = await hub.start(

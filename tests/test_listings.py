@@ -173,7 +173,7 @@ def test_what_is_listed_is_reached_by_that_name(providers: Providers) -> None:
             for info in await models.available():
                 if info.available and info.provider != "local":
                     choice = await models.resolve(info.id)
-                    assert choice.ways[0].provider.name == info.provider, info.id
+                    assert choice.candidates[0].provider.name == info.provider, info.id
         finally:
             await models.aclose()
             await pool.aclose()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from headwater.events import (
+    Citation,
     Event,
     ProviderData,
     ReasoningDelta,
-    Source,
     TextDelta,
     ToolCallDelta,
     ToolCallEnd,
@@ -144,7 +144,7 @@ ANTHROPIC = Recorded(
         (block_delta(4, "text_delta", text="ist blau 🌊"), [TextDelta("ist blau 🌊")]),
         (
             block_delta(4, "citations_delta", citation=CITED),
-            [ProviderData("anthropic", "citation", CITED), Source("https://a.example/blue", "Blau")],
+            [ProviderData("anthropic", "citation", CITED), Citation("https://a.example/blue", "Blau")],
         ),
         (block_stop(4), []),
         (block_start(5, type="tool_use", id="toolu_1", name="weather", input={}), [ToolCallStart("toolu_1", "weather")]),
@@ -198,7 +198,7 @@ RESPONSES = Recorded(
         (output(1, "content_part.added", content_index=0, part={"type": "output_text", "text": ""}), []),
         (output(1, "output_text.delta", delta="Der Himmel ", logprobs=[]), [TextDelta("Der Himmel ")]),
         (output(1, "output_text.delta", delta="ist blau 🌊", logprobs=[]), [TextDelta("ist blau 🌊")]),
-        (output(1, "output_text.annotation.added", annotation=LINKED), [Source("https://a.example/blue", "Blau")]),
+        (output(1, "output_text.annotation.added", annotation=LINKED), [Citation("https://a.example/blue", "Blau")]),
         (output(1, "output_text.done", text="Der Himmel ist blau 🌊"), []),
         (output(1, "output_item.done", item={"type": "message", "content": [{"type": "output_text", "text": "Der Himmel ist blau 🌊"}]}), []),
         (output(2, "output_item.added", item=CALLED), [ToolCallStart("call_1", "weather")]),
@@ -252,7 +252,7 @@ GEMINI = Recorded(
     [
         (candidate({"text": "Rayleigh, né 1842", "thought": True}), [ReasoningDelta("Rayleigh, né 1842")]),
         (candidate({"text": "Der Himmel "}), [TextDelta("Der Himmel ")]),
-        (candidate({"text": "ist blau 🌊"}, **GROUNDED), [TextDelta("ist blau 🌊"), Source("https://a.example/blue", "a.example")]),
+        (candidate({"text": "ist blau 🌊"}, **GROUNDED), [TextDelta("ist blau 🌊"), Citation("https://a.example/blue", "a.example")]),
         (candidate({"text": ""}, **GROUNDED), []),
         (
             candidate(
@@ -347,7 +347,7 @@ CHAT = Recorded(
         (delta(reasoning_content="Rayleigh, né 1842"), [ReasoningDelta("Rayleigh, né 1842")]),
         (delta(content="Der Himmel "), [TextDelta("Der Himmel ")]),
         (delta(content="ist blau 🌊"), [TextDelta("ist blau 🌊")]),
-        (delta(annotations=[{"type": "url_citation", "url_citation": {"url": "https://a.example/blue", "title": "Blau"}}]), [Source("https://a.example/blue", "Blau")]),
+        (delta(annotations=[{"type": "url_citation", "url_citation": {"url": "https://a.example/blue", "title": "Blau"}}]), [Citation("https://a.example/blue", "Blau")]),
         (call(id="call_1", type="function", function={"name": "weather", "arguments": ""}), [ToolCallStart("call_1", "weather")]),
         (call(function={"arguments": '{"city": "Zürich"}'}), [ToolCallDelta("call_1", '{"city": "Zürich"}')]),
         (delta("tool_calls"), []),

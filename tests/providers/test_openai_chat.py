@@ -9,10 +9,10 @@ import pytest
 
 from headwater.errors import HeadwaterError
 from headwater.events import (
+    Citation,
     Event,
     ReasoningDelta,
     RefusalDelta,
-    Source,
     TextDelta,
     ToolCallDelta,
     ToolCallEnd,
@@ -268,7 +268,7 @@ def test_cut_at_every_byte_every_whole_event_then_one_error() -> None:
                 {**delta("stop"), "native_finish_reason": "STOP", "provider": "x"},
                 DONE,
             ),
-            [TextDelta("a"), Source("https://a.example", "A")],
+            [TextDelta("a"), Citation("https://a.example", "A")],
             Finish("stop"),
             id="OpenRouter: comments, pages",
         ),

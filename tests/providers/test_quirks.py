@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from headwater.events import (
+    Citation,
     Event,
     File,
     FinishReason,
     ProviderData,
     RefusalDelta,
-    Source,
     TextDelta,
     ToolCallDelta,
     ToolCallEnd,
@@ -184,7 +184,7 @@ def completed(kind: str = "completed", **response: Any) -> dict[str, Any]:
         ),
         (
             [output(0, "output_item.done", item={"type": "message", "content": [{"type": "output_text", "text": "a", "annotations": [LINKED]}]}), completed()],
-            [TextDelta("a"), Source("https://a.example/blue", "Blau")],
+            [TextDelta("a"), Citation("https://a.example/blue", "Blau")],
             "stop",
         ),
         (

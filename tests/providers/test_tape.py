@@ -118,7 +118,7 @@ EVENTS = st.one_of(
     st.builds(ev.ToolCallDelta, TEXTS, TEXTS),
     st.builds(ev.ToolCallEnd, TEXTS),
     st.builds(ev.ToolResult, TEXTS, JSON),
-    st.builds(ev.Source, TEXTS, st.none() | TEXTS),
+    st.builds(ev.Citation, TEXTS, st.none() | TEXTS),
     st.builds(ev.Data, TEXTS, JSON),
     st.builds(ev.ProviderData, TEXTS, TEXTS, JSON),
     st.builds(ev.StreamRepair, TEXTS, TEXTS),

@@ -73,7 +73,7 @@ def _citations(count: int) -> Iterator[ev.Event]:
     for number in range(count):
         yield ev.TextDelta("So. ")
         yield ev.ProviderData("anthropic", "citation", {"cited_text": f"{number:08}"})
-        yield ev.Source("https://a.example/", None)
+        yield ev.Citation("https://a.example/", None)
 
 
 def _signed_calls(count: int) -> Iterator[ev.Event]:

@@ -18,7 +18,7 @@ from headwater.providers.base import Outcome
 from headwater.providers.failures import stream_failure
 from headwater.providers.http import HttpProvider
 from headwater.providers.openai_chat import ChatCompletions
-from headwater.providers.reading import StreamParser
+from headwater.providers.parser import StreamParser
 from headwater.sse import Message
 from headwater.testing import Answer, FaultyUpstream, Request, chat, chunk, reply
 from headwater.upstream import Pool

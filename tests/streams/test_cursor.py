@@ -12,13 +12,13 @@ from msgspec import UNSET
 
 from headwater import wires
 from headwater.events import (
+    Citation,
     Data,
     Event,
     File,
     ProviderData,
     ReasoningDelta,
     RefusalDelta,
-    Source,
     StepEnd,
     StepStart,
     StreamRepair,
@@ -51,7 +51,7 @@ events = st.one_of(
     st.builds(ToolCallDelta, calls, texts),
     calls.map(ToolCallEnd),
     st.builds(ToolResult, calls, values),
-    st.builds(Source, st.just("https://a.example/"), st.one_of(st.none(), texts)),
+    st.builds(Citation, st.just("https://a.example/"), st.one_of(st.none(), texts)),
     st.just(File("image/png", "data:image/png;base64,AA==")),
     st.just(StepStart()),
     st.just(StepEnd()),

@@ -28,7 +28,7 @@ from headwater.generation import GenerationRequest, PartialText
 from headwater.providers.base import Finish
 from headwater.routing.recovery import Recovery
 from headwater.routing.router import Router
-from headwater.routing.source import Candidate
+from headwater.routing.source import UnstartedAttempt
 from headwater.settings import Settings, TimeoutSettings
 from headwater.streams import Hub, LocalStream
 from headwater.streams.generation import Generation, StreamOptions
@@ -55,7 +55,10 @@ class Routed:
         self.stream: LocalStream
 
     async def begin(self) -> Routed:
-        candidates = [Candidate("a", lambda: self.first), Candidate("b", ScriptedSource)]
+        candidates = [
+            UnstartedAttempt("a", lambda: self.first),
+            UnstartedAttempt("b", ScriptedSource),
+        ]
         source = self.router.source(candidates, "m")
         go_on = self._going_on if self.continues else None
         self.stream = await self.hub.start(
@@ -69,14 +72,14 @@ class Routed:
         )
         return self
 
-    def _going_on(self, said: PartialText) -> Sequence[Candidate]:
+    def _going_on(self, said: PartialText) -> Sequence[UnstartedAttempt]:
         self.said.append(said)
 
         def make() -> ScriptedSource:
             self.sources.append(ScriptedSource())
             return self.sources[-1]
 
-        return [Candidate("b", make)]
+        return [UnstartedAttempt("b", make)]
 
     async def asked_again(self, times: int = 1) -> ScriptedSource:
         await eventually_async(
@@ -313,7 +316,7 @@ def test_silence_is_repaired_and_the_time_for_all_of_it_runs_on() -> None:
 def test_who_breaks_off_again_and_again_is_asked_last() -> None:
     async def scenario() -> None:
         router = Router(LIMITS, jitter=lambda: 0.5)
-        a, b = (Candidate(name, ScriptedSource) for name in "ab")
+        a, b = (UnstartedAttempt(name, ScriptedSource) for name in "ab")
         router.source([a, b], "m")
         for _ in range(5):
             assert router._ordered([a, b])[0] == [a, b]

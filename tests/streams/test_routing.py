@@ -15,7 +15,7 @@ from headwater.providers.failures import http_failure, stream_failure
 from headwater.routing.breaker import Breaker
 from headwater.routing.retries import verdict
 from headwater.routing.router import Router
-from headwater.routing.source import Candidate, RoutedSource
+from headwater.routing.source import RoutedSource, UnstartedAttempt
 from headwater.settings import HedgeSettings, Settings, TimeoutSettings
 from headwater.streams.generation import Generation, StreamOptions
 from tests.helpers.clock import run
@@ -79,8 +79,8 @@ class Provider:
         return self.sources[-1]
 
     @property
-    def candidate(self) -> Candidate:
-        return Candidate(self.name, self.make)
+    def candidate(self) -> UnstartedAttempt:
+        return UnstartedAttempt(self.name, self.make)
 
 
 class Reading:

@@ -20,7 +20,7 @@ from headwater.generation import GenerationRequest
 
 if TYPE_CHECKING:
     from headwater.api import Headwater
-    from headwater.cli.remote import Reads, Remote
+    from headwater.cli.remote import Reads, RemoteServer
     from headwater.requests.parsing import StreamRequest
     from headwater.streams import LocalStream
 
@@ -109,11 +109,11 @@ def in_process(
     asyncio.run(run())
 
 
-def remote(server: str) -> Remote:
+def remote(server: str) -> RemoteServer:
     """The server at this URL, with the key in HEADWATER_API_KEY; a usage error for no URL."""
-    from headwater.cli.remote import Remote
+    from headwater.cli.remote import RemoteServer
 
-    return Remote(server, os.environ.get("HEADWATER_API_KEY"))
+    return RemoteServer(server, os.environ.get("HEADWATER_API_KEY"))
 
 
 def _listen(reads: Reads, heard: Listener) -> None:

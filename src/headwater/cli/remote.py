@@ -1,12 +1,13 @@
-"""A stream read from a Headwater server, with nothing but the standard library's HTTP."""
+"""A stream read from a Headwater server, over the client of the streaming path."""
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import json
-import time
-from collections.abc import Generator, Iterator
-from typing import Any, Final
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import aclosing, suppress
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import click
@@ -15,6 +16,9 @@ from headwater import events as ev
 from headwater.errors import HeadwaterError, UpstreamError, error_told
 from headwater.json_text import UNREADABLE
 from headwater.sse import Decoder, SSEError
+from headwater.upstream import Pool, Request, fetch
+
+T = TypeVar("T")
 
 # Four of the server's heartbeats may be lost before its silence means that it is gone.
 _SILENCE_S: Final = 60.0
@@ -23,19 +27,18 @@ _STOP_S: Final = 5.0
 _WHOLE_S: Final = 900.0
 # A restart or a changed network is over within these waits, and a server that is gone is told soon.
 _WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
-_READ_BYTES: Final = 64 * 1024
 _ERROR_BYTES: Final = 64 * 1024
-
 
 #: Events to the terminal one, those together that one read brought.
 Reads = Generator[list[ev.Event], None, None]
+_Reads = AsyncGenerator[list[ev.Event], None]
 
 
 class _Cut(Exception):  # noqa: N818 - not an error yet: the stream is asked for again
     """The connection ended before the stream did."""
 
 
-class Remote:
+class RemoteServer:
     """A Headwater server at `base`, an http(s) URL, asked with `key` where it wants one."""
 
     def __init__(self, base: str, key: str | None) -> None:
@@ -44,13 +47,7 @@ class Remote:
             raise click.BadOptionUsage(
                 "--server", f"--server must be a URL such as http://127.0.0.1:8000: {base}"
             )
-        self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname, parts.port
-        self._named = parts.hostname + (f":{parts.port}" if parts.port else "")
-        self._path = parts.path.rstrip("/")
-        self._headers = {"Accept": "text/event-stream"}
-        if key:
-            self._headers["Authorization"] = f"Bearer {key}"
+        self._base, self._key = base.rstrip("/"), key
 
     def ask(self, prompt: str, model: str | None) -> Reads:
         """Ask, and give the events to the end, those together that one read brought.
@@ -58,129 +55,250 @@ class Remote:
         A cut connection is resumed where it was cut. Left before the end, it stops the stream.
         `HeadwaterError` when the server refuses or is not reached any more.
         """
-        body = {"prompt": prompt} | ({"model": model} if model is not None else {})
-        response = self._ask("POST", "/v1/streams", json.dumps(body).encode())
-        stream = response.headers.get("Headwater-Stream")
-        ended = False
-        try:
-            for events in self._reads(response, stream):
-                ended = isinstance(events[-1], ev.Terminal)
-                yield events
-        finally:
-            if stream is not None and not ended:
-                self._stop(stream)
+        return _read(lambda pool: self._session(pool).ask(_body(prompt, model)))
 
     def whole(self, prompt: str, model: str | None) -> dict[str, Any]:
         """Ask with `stream: false`, and give the state of the stream when the answer is whole.
 
         `HeadwaterError` when the server refuses, or the answer fails.
         """
-        body = {"prompt": prompt, "stream": False} | ({"model": model} if model is not None else {})
-        payload = json.dumps(body).encode()
-        try:
-            with self._ask("POST", "/v1/streams", payload, silence_s=_WHOLE_S) as response:
-                state: dict[str, Any] = json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise UpstreamError("truncated", "the server broke off before the answer") from error
-        return state
+        body = _body(prompt, model) | {"stream": False}
+        return _run(lambda pool: self._session(pool).whole(body))
 
     def follow(self, stream: str, after: str = "") -> Reads:
         """Give the events of a stream that there is, as `ask` does; left, it goes on.
 
         Those behind the position `after`, where it is given: nothing when that is the end.
         """
-        stream = quote(stream, safe="")
-        extra = {"Last-Event-ID": after}
-        response = self._ask("GET", f"/v1/streams/{stream}", None, extra)
-        if response.status == http.client.NO_CONTENT:
-            response.close()
-            return
-        yield from self._reads(response, stream, after)
+        return _read(lambda pool: self._session(pool).follow(quote(stream, safe=""), after))
 
     def stop(self, stream: str) -> None:
         """Stop a stream; `HeadwaterError` when there is none, or the server is not reached."""
-        self._ask("DELETE", f"/v1/streams/{quote(stream, safe='')}").close()
+        _run(lambda pool: self._session(pool).stop(quote(stream, safe="")))
 
-    def _reads(
-        self, response: http.client.HTTPResponse, stream: str | None, last: str = ""
-    ) -> Reads:
+    def _session(self, pool: Pool) -> _Session:
+        return _Session(pool, self._base, self._key)
+
+
+def _body(prompt: str, model: str | None) -> dict[str, Any]:
+    return {"prompt": prompt} | ({"model": model} if model is not None else {})
+
+
+def _run(ask: Callable[[Pool], Awaitable[T]]) -> T:
+    async def run() -> T:
+        pool = Pool()
+        try:
+            return await ask(pool)
+        finally:
+            await pool.aclose()
+
+    return asyncio.run(run())
+
+
+def _read(begin: Callable[[Pool], _Reads]) -> Reads:
+    """Read in a loop that runs while the next events are waited for, and stands in between."""
+    pool = Pool()
+    with asyncio.Runner() as runner:
+        reads = begin(pool)
+
+        async def more() -> list[ev.Event] | None:
+            return await anext(reads, None)
+
+        async def leave() -> None:
+            await reads.aclose()
+            await pool.aclose()
+
+        try:
+            while (events := runner.run(more())) is not None:
+                yield events
+        finally:
+            runner.run(leave())
+
+
+class _Session:
+    """One question, or one stream, of a server: what is sent over `pool`, and read."""
+
+    def __init__(self, pool: Pool, base: str, key: str | None) -> None:
+        self._pool, self._base = pool, base
+        self._headers = {"Accept": "text/event-stream"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+
+    async def ask(self, body: Mapping[str, Any]) -> _Reads:
+        response = await self._open(self._request("POST", "", body))
+        stream = response.headers.get("headwater-stream")
+        ended = False
+        try:
+            async with aclosing(self._reads(response, stream)) as reads:
+                async for events in reads:
+                    ended = isinstance(events[-1], ev.Terminal)
+                    yield events
+        finally:
+            if stream is not None and not ended:
+                # Where it fails: the server stops it by itself when nobody reads it for a while.
+                with suppress(HeadwaterError):
+                    await fetch(self._pool, self._request("DELETE", f"/{stream}"), _STOP_S)
+
+    async def whole(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        response = await self._open(self._request("POST", "", body), silence_s=_WHOLE_S)
+        try:
+            state: dict[str, Any] = json.loads(await response.whole())
+        except (_Cut, ValueError) as error:
+            raise UpstreamError("truncated", "the server broke off before the answer") from error
+        return state
+
+    async def follow(self, stream: str, after: str) -> _Reads:
+        extra = {"Last-Event-ID": after} if after else {}
+        response = await self._open(self._request("GET", f"/{stream}", extra=extra))
+        if response.status == 204:
+            return
+        async with aclosing(self._reads(response, stream, after)) as reads:
+            async for events in reads:
+                yield events
+
+    async def stop(self, stream: str) -> None:
+        response = await self._open(self._request("DELETE", f"/{stream}"), silence_s=_STOP_S)
+        response.leave()
+
+    async def _reads(self, response: _Response, stream: str | None, last: str = "") -> _Reads:
         waits = iter(_WAITS_S)
         while True:
             decoder = Decoder()
             try:
-                for events in _events(response, decoder):
-                    yield events
-                    waits = iter(_WAITS_S)
-                    if isinstance(events[-1], ev.Terminal):
-                        return
+                async with aclosing(_events(response, decoder)) as reads:
+                    async for events in reads:
+                        yield events
+                        waits = iter(_WAITS_S)
+                        if isinstance(events[-1], ev.Terminal):
+                            return
             except _Cut:
                 last = decoder.last_event_id or last
-                response = self._resume(stream, last, waits)
+                response = await self._resume(stream, last, waits)
 
-    def _resume(
-        self, stream: str | None, last: str, waits: Iterator[float]
-    ) -> http.client.HTTPResponse:
+    async def _resume(self, stream: str | None, last: str, waits: Iterator[float]) -> _Response:
+        request = self._request("GET", f"/{stream}", extra={"Last-Event-ID": last} if last else {})
         for wait in waits if stream else ():
-            time.sleep(wait)
+            await asyncio.sleep(wait)
             try:
-                return self._ask("GET", f"/v1/streams/{stream}", None, {"Last-Event-ID": last})
+                return await self._open(request)
             except HeadwaterError as error:
                 if not error.retryable:
                     raise
         raise UpstreamError("truncated", "the connection to the server broke and did not come back")
 
-    def _ask(
+    def _request(
         self,
         method: str,
         path: str,
-        body: bytes | None = None,
-        extra: dict[str, str] | None = None,
-        *,
-        silence_s: float = _SILENCE_S,
-    ) -> http.client.HTTPResponse:
-        headers = self._headers | {k: v for k, v in (extra or {}).items() if v}
+        body: Mapping[str, Any] | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Request:
+        headers = {**self._headers, **(extra or {})}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        connection = self._connection(silence_s)
+        payload = b"" if body is None else json.dumps(body).encode()
+        return Request(method, f"{self._base}/v1/streams{path}", headers, payload)
+
+    async def _open(self, request: Request, *, silence_s: float = _SILENCE_S) -> _Response:
+        response = _Response(self._pool, request, silence_s)
         try:
-            connection.request(method, self._path + path, body, headers)
-            response = connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            await response.head()
+        except UpstreamError as error:
             raise UpstreamError(
                 "upstream_error",
-                f"cannot reach {self._named}: {reason}; `headwater serve` starts a server, "
-                "--server URL names another",
+                f"cannot reach {request.split()[0].authority}: {error.message.rstrip('.')}; "
+                "`headwater serve` starts a server, --server URL names another",
                 retryable=True,
             ) from error
-        if response.status not in (http.client.OK, http.client.NO_CONTENT):
-            with response:
-                raise _refusal(response)
+        if response.status not in (200, 204):
+            raise await _refusal(response)
         return response
 
-    def _connection(self, timeout: float) -> http.client.HTTPConnection:
-        if self._secure:
-            return http.client.HTTPSConnection(self._host, self._port, timeout=timeout)
-        return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
 
-    def _stop(self, stream: str) -> None:
-        connection = self._connection(_STOP_S)
+class _Response:
+    """A response as it comes: what was pushed is kept until it is asked for."""
+
+    def __init__(self, pool: Pool, request: Request, silence_s: float) -> None:
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self._silence_s = silence_s
+        self._data: deque[bytes] = deque()
+        self._ended = False
+        self._error: UpstreamError | None = None
+        self._came = asyncio.Event()
+        self._exchange = pool.send(request, self)
+
+    # headwater.upstream.ResponseReceiver
+
+    def on_head(self, status: int, headers: Mapping[str, str]) -> None:
+        self.status, self.headers = status, headers
+        self._came.set()
+
+    def on_data(self, data: bytes) -> None:
+        self._data.append(data)
+        self._came.set()
+
+    def on_end(self, error: UpstreamError | None) -> None:
+        self._ended, self._error = True, error
+        self._came.set()
+
+    # Whoever asked
+
+    async def head(self) -> None:
+        """Wait for the status; `UpstreamError` when there is none."""
+        while not self.status:
+            if self._error is not None:
+                raise self._error
+            await self._more()
+
+    async def reads(self) -> AsyncGenerator[bytes, None]:
+        """Give the body as it comes; `_Cut` when it breaks off."""
         try:
-            connection.request("DELETE", f"{self._path}/v1/streams/{stream}", None, self._headers)
-            connection.getresponse().read()
-        except (OSError, http.client.HTTPException):
-            pass  # the server stops it by itself when nobody reads it for a while
+            while self._data or not self._ended:
+                if self._data:
+                    yield self._data.popleft()
+                else:
+                    await self._more()
+        except UpstreamError as error:
+            raise _Cut from error
         finally:
-            connection.close()
+            self.leave()
+        if self._error is not None:
+            raise _Cut from self._error
+
+    async def whole(self, limit: int | None = None) -> bytes:
+        """Give the body, or the first `limit` bytes and the read that they end in."""
+        body = bytearray()
+        async with aclosing(self.reads()) as reads:
+            async for data in reads:
+                body += data
+                if limit is not None and len(body) >= limit:
+                    break
+        return bytes(body)
+
+    def leave(self) -> None:
+        """Read no further."""
+        if not self._ended:
+            self._exchange.cancel()
+
+    async def _more(self) -> None:
+        self._came.clear()
+        try:
+            async with asyncio.timeout(self._silence_s):
+                await self._came.wait()
+        except TimeoutError:
+            self.leave()
+            raise UpstreamError(
+                "upstream_timeout", f"nothing came for {self._silence_s:g} s"
+            ) from None
 
 
-def _events(response: http.client.HTTPResponse, decoder: Decoder) -> Reads:
+async def _events(response: _Response, decoder: Decoder) -> _Reads:
     """Give the events of one connection; `_Cut` at its end."""
     try:
-        with response:
-            while chunk := response.read1(_READ_BYTES):
-                messages = decoder.feed(chunk)
+        async with aclosing(response.reads()) as reads:
+            async for data in reads:
+                messages = decoder.feed(data)
                 events = [event for each in messages for event in ev.decode_lines(each.data)]
                 if events:
                     yield events
@@ -188,16 +306,14 @@ def _events(response: http.client.HTTPResponse, decoder: Decoder) -> Reads:
         raise UpstreamError(
             "upstream_error", "the server does not speak Headwater's native wire", retryable=False
         ) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _Cut from error
     raise _Cut
 
 
-def _refusal(response: http.client.HTTPResponse) -> HeadwaterError:
+async def _refusal(response: _Response) -> HeadwaterError:
     """Make the error of an answer that is no stream, in the words of the server if it has any."""
     try:
-        error: dict[str, Any] = json.loads(response.read(_ERROR_BYTES))["error"]
+        error: dict[str, Any] = json.loads(await response.whole(_ERROR_BYTES))["error"]
         return error_told(error["code"], str(error["message"]))
-    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
-        message = f"the server answered {response.status} {response.reason}"
+    except (_Cut, ValueError, LookupError, TypeError):
+        message = f"the server answered {response.status}"
         return UpstreamError("upstream_error", message, retryable=response.status >= 500)

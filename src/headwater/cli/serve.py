@@ -54,7 +54,7 @@ def command(
         except HeadwaterError as error:
             say(error.message, err=True)
         else:
-            say(f"Model: {choice.name} ({choice.ways[0].provider.name})")
+            say(f"Model: {choice.name} ({choice.candidates[0].provider.name})")
 
     def on_ready(url: str) -> None:
         # At once: the upstream that is asked for its models may be slow, or not there yet.

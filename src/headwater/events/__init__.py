@@ -159,7 +159,7 @@ class ToolResult(_Event, frozen=True, tag="tool-result"):
     output: Any
 
 
-class Source(_Event, frozen=True, tag="source"):
+class Citation(_Event, frozen=True, tag="source"):
     """A page that the answer rests on."""
 
     url: str
@@ -246,7 +246,7 @@ Event = (
     | ToolCallDelta
     | ToolCallEnd
     | ToolResult
-    | Source
+    | Citation
     | File
     | StepStart
     | StepEnd

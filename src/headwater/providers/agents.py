@@ -22,7 +22,7 @@ from headwater.events import (
     Usage,
     added,
 )
-from headwater.providers.reading import counted
+from headwater.providers.parser import counted
 from headwater.providers.shapes import member, plain
 from headwater.providers.text import Surrogates, made_call, without_surrogates
 

@@ -13,11 +13,11 @@ from msgspec import structs
 
 from headwater.errors import HeadwaterError
 from headwater.events import (
+    Citation,
     Event,
     FinishReason,
     ProviderData,
     ReasoningDelta,
-    Source,
     TextDelta,
     ToolCallDelta,
     ToolCallEnd,
@@ -29,7 +29,7 @@ from headwater.providers.anthropic_request import VENDOR, message_body
 from headwater.providers.base import Continuation
 from headwater.providers.continuing import going_on
 from headwater.providers.failures import http_failure
-from headwater.providers.reading import StreamParser, counted, lenient, listed, url_of
+from headwater.providers.parser import StreamParser, counted, lenient, listed, url_of
 from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request
@@ -178,7 +178,7 @@ class MessagesParser(StreamParser):
             return
         events.append(ProviderData(VENDOR, "citation", citation))
         if page := url_of(citation):
-            events.append(Source(*page))
+            events.append(Citation(*page))
 
     def _block(self, index: int, block: dict[str, Any], events: list[Event]) -> None:
         """A block begins; what compatible servers put into it at once is not lost."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from headwater.events import Usage
-from headwater.providers.reading import counted
+from headwater.providers.parser import counted
 
 # Only the members that are used: what is not named here is skipped without being built.
 

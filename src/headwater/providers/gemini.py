@@ -14,12 +14,12 @@ import msgspec
 
 from headwater.errors import HeadwaterError, UpstreamError
 from headwater.events import (
+    Citation,
     Event,
     File,
     FinishReason,
     ProviderData,
     ReasoningDelta,
-    Source,
     TextDelta,
     ToolCallDelta,
     ToolCallEnd,
@@ -29,7 +29,7 @@ from headwater.generation import GenerationRequest
 from headwater.json_text import UNREADABLE
 from headwater.providers.failures import http_failure, refused_key
 from headwater.providers.gemini_request import VENDOR, content_body
-from headwater.providers.reading import StreamParser, counted, json_of, lenient
+from headwater.providers.parser import StreamParser, counted, json_of, lenient
 from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request
@@ -233,7 +233,7 @@ class ContentParser(StreamParser):
             web = grounds.web
             if web is not None and web.uri and web.uri not in self._cited:
                 self._cited.add(web.uri)
-                events.append(Source(self._clean(web.uri), self._clean(web.title) or None))
+                events.append(Citation(self._clean(web.uri), self._clean(web.title) or None))
 
     def _count(self, usage: _Usage) -> None:
         """Each chunk tells all so far. Gemini counts thoughts beside what it writes."""

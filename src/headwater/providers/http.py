@@ -174,7 +174,7 @@ class HttpSource:
         if self._exchange is not None:
             self._exchange.cancel()
 
-    # headwater.upstream.Receiver
+    # headwater.upstream.ResponseReceiver
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> None:
         self._status, self._headers = status, headers

@@ -16,7 +16,7 @@ from headwater.providers.agents import LangChain, PydanticAI
 from headwater.providers.anthropic import MessagesParser
 from headwater.providers.openai_chat import ChatCompletionsParser
 from headwater.providers.openai_responses import ResponsesParser
-from headwater.providers.reading import StreamParser
+from headwater.providers.parser import StreamParser
 from headwater.providers.shapes import member, plain
 
 _ANTHROPIC: Final = frozenset(

@@ -26,7 +26,7 @@ from headwater.json_text import UNREADABLE
 from headwater.providers.conversation import Image, Turn, turns
 from headwater.providers.failures import http_failure
 from headwater.providers.members import Function, Members
-from headwater.providers.reading import StreamParser, counted, json_of, lenient
+from headwater.providers.parser import StreamParser, counted, json_of, lenient
 from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request

@@ -9,11 +9,11 @@ import msgspec
 
 from headwater.errors import HeadwaterError, UpstreamError
 from headwater.events import (
+    Citation,
     Event,
     FinishReason,
     ReasoningDelta,
     RefusalDelta,
-    Source,
     TextDelta,
     ToolCallDelta,
     ToolCallEnd,
@@ -35,7 +35,7 @@ from headwater.providers.chat_chunk import (
 from headwater.providers.continuing import going_on
 from headwater.providers.conversation import failure_in_words
 from headwater.providers.failures import http_failure
-from headwater.providers.reading import StreamParser, url_of
+from headwater.providers.parser import StreamParser, url_of
 from headwater.providers.text import made_call
 from headwater.sse import Message as Framed
 from headwater.upstream import Request
@@ -133,7 +133,7 @@ class ChatCompletionsParser(StreamParser):
         for annotation in annotations:
             match annotation:
                 case {"url_citation": dict(cited)} if page := url_of(self._clean(cited)):
-                    events.append(Source(*page))
+                    events.append(Citation(*page))
 
     def _tool_call(self, call: ToolCall, events: list[Event]) -> None:
         function = call.function or Function()

@@ -13,13 +13,13 @@ import msgspec
 
 from headwater.errors import HeadwaterError
 from headwater.events import (
+    Citation,
     Event,
     File,
     FinishReason,
     ProviderData,
     ReasoningDelta,
     RefusalDelta,
-    Source,
     TextDelta,
     ToolCallDelta,
     ToolCallEnd,
@@ -29,7 +29,7 @@ from headwater.generation import GenerationRequest
 from headwater.json_text import UNREADABLE
 from headwater.providers.failures import http_failure
 from headwater.providers.openai_responses_request import VENDOR, response_body
-from headwater.providers.reading import StreamParser, counted, lenient, listed, url_of
+from headwater.providers.parser import StreamParser, counted, lenient, listed, url_of
 from headwater.providers.text import made_call
 from headwater.sse import Message
 from headwater.upstream import Request
@@ -221,7 +221,7 @@ class ResponsesParser(StreamParser):
 
     def _cite(self, annotation: Any, events: list[Event]) -> None:
         if isinstance(annotation, dict) and (page := url_of(annotation)):
-            events.append(Source(*page))
+            events.append(Citation(*page))
 
     def _untyped(self, message: Message, events: list[Event]) -> None:
         """An error in the shape of Chat Completions, or a response that was not streamed."""

@@ -11,11 +11,11 @@ from headwater.generation import GenerationRequest, PartialText
 from headwater.providers.base import Provider, Source
 from headwater.routing.recovery import Recovery
 from headwater.routing.router import Router
-from headwater.routing.source import Candidate
+from headwater.routing.source import UnstartedAttempt
 from headwater.settings import HedgeSettings
 
 
-class Way(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True):
     """A provider and the name that the model has there."""
 
     provider: Provider
@@ -27,38 +27,40 @@ class Way(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """Who will answer: `ways` are asked in order until there is a first token."""
+    """Who will answer: `candidates` are asked in order until there is a first token."""
 
     name: str
-    ways: tuple[Way, ...]
+    candidates: tuple[Candidate, ...]
     router: Router
     hedge: HedgeSettings | None = None
 
     @property
     def route(self) -> str:
         """The first choice, `provider/model` as readers see it."""
-        return self.ways[0].route
+        return self.candidates[0].route
 
     def source(self, request: GenerationRequest) -> Source:
         """A source that has not begun; `RequestError` for what nobody here can do."""
-        candidates = [
-            Candidate(way.route, partial(way.provider.source, request, way.model))
-            for way in self.ways
+        attempts = [
+            UnstartedAttempt(each.route, partial(each.provider.source, request, each.model))
+            for each in self.candidates
         ]
-        return self.router.source(candidates, self.name, self.hedge)
+        return self.router.source(attempts, self.name, self.hedge)
 
     def recovery(
         self, request: GenerationRequest, wrap: Callable[[Source], Source] | None = None
     ) -> Recovery:
         """What happens when an answer to it breaks off; `wrap` is put around whoever goes on."""
-        ways = [way for way in self.ways if way.provider.continues]
+        able = [each for each in self.candidates if each.provider.continues]
 
-        def candidates(said: PartialText) -> list[Candidate]:
+        def attempts(said: PartialText) -> list[UnstartedAttempt]:
             return [
-                Candidate(way.route, partial(way.provider.source, request, way.model, said))
-                for way in ways
+                UnstartedAttempt(
+                    each.route, partial(each.provider.source, request, each.model, said)
+                )
+                for each in able
             ]
 
         return Recovery(
-            self.router, self.name, self.route, request, candidates if ways else None, wrap
+            self.router, self.name, self.route, request, attempts if able else None, wrap
         )

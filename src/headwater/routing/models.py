@@ -20,7 +20,7 @@ from headwater.providers.forwarding import Forwarding
 from headwater.providers.http import HttpProvider
 from headwater.providers.local.provider import LocalProvider
 from headwater.providers.openai_chat import ChatCompletions
-from headwater.routing.choices import Choice, Way
+from headwater.routing.choices import Candidate, Choice
 from headwater.routing.listings import Listings, UpstreamNames
 from headwater.routing.router import Router
 from headwater.settings import Endpoint, ProviderSettings, Settings, folder_of
@@ -127,12 +127,14 @@ class Models:
             name = await self._default()
         configured = self._settings.models.get(name)
         if configured is not None:
-            return Choice(name, self._ways(name, configured.route), self._router, configured.hedge)
-        way = self._qualified(name)
-        if way is not None:
-            return Choice(name, (way,), self._router)
+            return Choice(
+                name, self._candidates(name, configured.route), self._router, configured.hedge
+            )
+        candidate = self._qualified(name)
+        if candidate is not None:
+            return Choice(name, (candidate,), self._router)
         if self._settings.server.upstream is not None:
-            return Choice(name, (Way(self._provider("upstream"), name),), self._router)
+            return Choice(name, (Candidate(self._provider("upstream"), name),), self._router)
         return Choice(name, self._from_catalogue(name), self._router)
 
     async def default(self) -> str | None:
@@ -171,28 +173,28 @@ class Models:
             retryable=False,
         )
 
-    def _ways(self, name: str, route: tuple[str, ...]) -> tuple[Way, ...]:
+    def _candidates(self, name: str, route: tuple[str, ...]) -> tuple[Candidate, ...]:
         """The entries of a route whose key or engine is there; at least one."""
-        ways: list[Way] = []
+        candidates: list[Candidate] = []
         missing: list[UnavailableError] = []
         for entry in route:
             try:
-                way = self._qualified(entry)
+                candidate = self._qualified(entry)
             except UnavailableError as error:
                 missing.append(error)
                 continue
-            if way is None:
+            if candidate is None:
                 raise ConfigurationError(
                     f"models.{name}: there is no provider for {entry!r}; add a table "
                     f"[providers.{entry.partition('/')[0]}], or use one of "
                     f"{', '.join(sorted({*self._endpoints, 'local'}))}"
                 )
-            ways.append(way)
-        if not ways:
+            candidates.append(candidate)
+        if not candidates:
             raise missing[0]
-        return tuple(ways)
+        return tuple(candidates)
 
-    def _qualified(self, name: str) -> Way | None:
+    def _qualified(self, name: str) -> Candidate | None:
         """`provider/model`, where there is such a provider."""
         provider, slash, model = name.partition("/")
         if not slash or not model:
@@ -202,9 +204,9 @@ class Models:
         if provider not in self._endpoints:
             return None
         self._require_key(provider, name)
-        return Way(self._provider(provider), model)
+        return Candidate(self._provider(provider), model)
 
-    def _from_catalogue(self, name: str) -> tuple[Way, ...]:
+    def _from_catalogue(self, name: str) -> tuple[Candidate, ...]:
         if name in local.MODELS:
             return (self._embedded(name),)
         entry = next((entry for entry in self._catalogue.models if entry.id == name), None)
@@ -212,7 +214,7 @@ class Models:
             raise RequestError(self._unknown(name), code="model_not_found", param="model")
         ready = [p for p in entry.providers if self._missing_key(p) is None]
         if ready:
-            return tuple(Way(self._provider(provider), name) for provider in ready)
+            return tuple(Candidate(self._provider(provider), name) for provider in ready)
         variables = " or ".join(str(self._missing_key(p)) for p in entry.providers)
         raise UnavailableError(
             "provider_not_configured",
@@ -221,7 +223,7 @@ class Models:
             param="model",
         )
 
-    def _embedded(self, name: str) -> Way:
+    def _embedded(self, name: str) -> Candidate:
         if not local.available(name):
             raise UnavailableError(
                 "provider_not_configured",
@@ -229,7 +231,7 @@ class Models:
                 retryable=False,
                 param="model",
             )
-        return Way(self._provider("local"), name)
+        return Candidate(self._provider("local"), name)
 
     def _provider(self, name: str) -> Provider:
         provider = self._providers.get(name)

@@ -10,7 +10,7 @@ from headwater.events import NotTried
 from headwater.generation import GenerationRequest, PartialText
 from headwater.providers.base import Source
 from headwater.routing.router import Router
-from headwater.routing.source import Candidate
+from headwater.routing.source import UnstartedAttempt
 
 # What may pass, of an upstream. A filter, a refusal and our own faults do not.
 _MAY_PASS: Final = frozenset(
@@ -35,7 +35,7 @@ class Recovery:
         name: str,
         asked: str,
         request: GenerationRequest,
-        candidates: Callable[[PartialText], Sequence[Candidate]] | None,
+        candidates: Callable[[PartialText], Sequence[UnstartedAttempt]] | None,
         wrap: Callable[[Source], Source] | None = None,
     ) -> None:
         self._router = router

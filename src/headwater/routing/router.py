@@ -10,7 +10,7 @@ from headwater.errors import HeadwaterError
 from headwater.routing.breaker import Breaker
 from headwater.routing.hedging import Hedging
 from headwater.routing.retries import Retries
-from headwater.routing.source import Candidate, RoutedSource, passed_over
+from headwater.routing.source import RoutedSource, UnstartedAttempt, passed_over
 from headwater.settings import HedgeSettings, TimeoutSettings
 
 
@@ -31,7 +31,7 @@ class Router:
 
     def source(
         self,
-        candidates: Sequence[Candidate],
+        candidates: Sequence[UnstartedAttempt],
         name: str,
         hedge: HedgeSettings | None = None,
         asked: str | None = None,
@@ -69,8 +69,8 @@ class Router:
             breaker.broke(asyncio.get_running_loop().time())
 
     def _ordered(
-        self, candidates: Sequence[Candidate]
-    ) -> tuple[Sequence[Candidate], Mapping[str, Breaker]]:
+        self, candidates: Sequence[UnstartedAttempt]
+    ) -> tuple[Sequence[UnstartedAttempt], Mapping[str, Breaker]]:
         """In the user's order, those that are broken last.
 
         A route of one has no breaker: it would change nothing, and its name may be any text that a

@@ -32,7 +32,7 @@ log = logging.getLogger("headwater.streams")
 _WITH_OTHERS_S: Final = 1.0
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class UnstartedAttempt(msgspec.Struct, frozen=True):
     """One entry of a route: `provider/model`, and an attempt there that has not begun.
 
     `make` raises `HeadwaterError` for what that provider cannot do.
@@ -84,7 +84,7 @@ class RoutedSource:
 
     def __init__(
         self,
-        candidates: Sequence[Candidate],
+        candidates: Sequence[UnstartedAttempt],
         first: ProviderSource,
         asked: str,
         limits: TimeoutSettings,

@@ -47,7 +47,7 @@ _CANCEL: Final = Operation(
 )
 
 
-class Responses:
+class ResponsesRoutes:
     """Reads and cancels what `POST /v1/responses` began, or any stream as `resp_` and its id."""
 
     def __init__(self, runtime: Callable[[], Runtime], auth: Authenticator) -> None:

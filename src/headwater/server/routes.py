@@ -37,7 +37,7 @@ from headwater.server.operations import (
     begins,
 )
 from headwater.server.probe import Probe
-from headwater.server.responses import Responses
+from headwater.server.responses import ResponsesRoutes
 from headwater.settings import Settings
 from headwater.wires.base import OnDisconnect, Wire
 
@@ -98,7 +98,7 @@ class Routes:
                 for wire in map(wires.get, wires.names())
                 if wire.path is not None
             ),
-            *Responses(self._runtime, self._auth).routes(),
+            *ResponsesRoutes(self._runtime, self._auth).routes(),
             *Chats(self._runtime, self._auth).routes(),
             *Probe(self._settings, self._runtime, self._auth).routes(),
             *Operating(self._runtime, self._auth).routes(),

@@ -4,8 +4,8 @@ What a read brought is pushed to the receiver in the read callback itself; nothi
 socket and the parser waits for a task to be scheduled.
 """
 
-from headwater.upstream.exchange import Exchange, Receiver, Request
+from headwater.upstream.exchange import Exchange, Request, ResponseReceiver
 from headwater.upstream.fetch import Fetched, fetch
 from headwater.upstream.pool import Pool
 
-__all__ = ["Exchange", "Fetched", "Pool", "Receiver", "Request", "fetch"]
+__all__ = ["Exchange", "Fetched", "Pool", "Request", "ResponseReceiver", "fetch"]

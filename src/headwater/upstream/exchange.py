@@ -73,7 +73,7 @@ def _split(url: str) -> tuple[Origin, str]:
     return Origin(parts.scheme, parts.hostname, port), target
 
 
-class Receiver(Protocol):
+class ResponseReceiver(Protocol):
     """Whoever reads a response. Called from the read callback; must not block."""
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> None:
@@ -86,7 +86,7 @@ class Receiver(Protocol):
         """The body is whole, or the connection failed. Called once, and nothing after it."""
 
 
-class _Nobody:
+class _NullReceiver:
     """Whoever has left. Taking a receiver's place, it leaves no circle for the collector."""
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> None:
@@ -99,7 +99,7 @@ class _Nobody:
         pass
 
 
-NOBODY: Final[Receiver] = _Nobody()
+NULL_RECEIVER: Final[ResponseReceiver] = _NullReceiver()
 
 
 class Carrier(Protocol):
@@ -134,7 +134,7 @@ class Exchange:
     )
 
     def __init__(
-        self, request: Request, receiver: Receiver, dial: Callable[[Exchange], None]
+        self, request: Request, receiver: ResponseReceiver, dial: Callable[[Exchange], None]
     ) -> None:
         self.request = request
         self.receiver = receiver
@@ -162,13 +162,13 @@ class Exchange:
         """Tell the receiver, unless it has left or was told."""
         if not self.over:
             self.over = True
-            receiver, self.receiver = self.receiver, NOBODY
+            receiver, self.receiver = self.receiver, NULL_RECEIVER
             receiver.on_end(error)
 
     def cancel(self) -> None:
         """Free the upstream at once; the receiver hears nothing more."""
         self.over = True
-        self.receiver = NOBODY
+        self.receiver = NULL_RECEIVER
         if self.dialling is not None:
             self.dialling.cancel()
         if self.connection is not None:
@@ -177,6 +177,6 @@ class Exchange:
     def release(self) -> None:
         """The receiver has all it wants; the connection is kept if the response ends by itself."""
         self.over = True
-        self.receiver = NOBODY
+        self.receiver = NULL_RECEIVER
         if self.connection is not None:
             self.connection.linger()

@@ -9,7 +9,7 @@ from headwater.errors import UpstreamError
 from headwater.observe.logs import without_request
 from headwater.upstream.connection import Connection
 from headwater.upstream.dial import Dialler
-from headwater.upstream.exchange import Exchange, Origin, Receiver, Request
+from headwater.upstream.exchange import Exchange, Origin, Request, ResponseReceiver
 
 # Below the idle time of nearly every server (Node 5 s is the exception, and the retry below serves
 # it; uvicorn 5 s, nginx 75 s, the large providers 60 s or more).
@@ -29,7 +29,7 @@ class Pool:
         self._sweep: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def send(self, request: Request, receiver: Receiver) -> Exchange:
+    def send(self, request: Request, receiver: ResponseReceiver) -> Exchange:
         """Begin the exchange; its receiver is called from the event loop from now on."""
         exchange = Exchange(request, receiver, self._dial)
         connection = self._kept(exchange.origin)

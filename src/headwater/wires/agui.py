@@ -225,7 +225,7 @@ def _custom(event: ev.Event) -> JSON:
         case ev.Data(name, value, _):
             custom = {"type": "CUSTOM", "name": name}
             return custom if value is None else {**custom, "value": value}
-        case ev.Source(url, title):
+        case ev.Citation(url, title):
             source = {"url": url} if title is None else {"url": url, "title": title}
             return {"type": "CUSTOM", "name": "source", "value": source}
         case ev.File(media_type, url):

@@ -133,7 +133,7 @@ class ResponsesFold(Fold):
                 return self._items.argue(call, arguments)
             case ev.ToolCallEnd(call):
                 return self._items.end_call(call)
-            case ev.Source(url, title):
+            case ev.Citation(url, title):
                 return self._items.cite(url, title)
             case ev.ProviderData(provider, part, value):
                 mine = (provider, part) == (PROVIDER, "reasoning")

@@ -11,7 +11,7 @@ from typing import Any
 from headwater.wires.base import JSON, dump
 
 #: An event: its type, and its members without type and number.
-Said = list[tuple[str, JSON]]
+Pieces = list[tuple[str, JSON]]
 
 
 class Items:
@@ -36,7 +36,7 @@ class Items:
 
     # messages
 
-    def say(self, kind: str, piece: str) -> Said:
+    def say(self, kind: str, piece: str) -> Pieces:
         """A piece of text or of a refusal."""
         said = self._enter_part(kind)
         self.pieces.append(piece)
@@ -45,7 +45,7 @@ class Items:
             delta["logprobs"] = []
         return [*said, (f"response.{kind}.delta", delta)]
 
-    def cite(self, url: str, title: str | None) -> Said:
+    def cite(self, url: str, title: str | None) -> Pieces:
         """A page that the text up to here rests on."""
         said = self._enter_part("output_text")
         part = self._item["content"][-1]
@@ -77,8 +77,8 @@ class Items:
         text, self.pieces, self._measured = "".join(self.pieces), [], (0, 0)
         return text
 
-    def _enter_part(self, kind: str) -> Said:
-        said: Said = []
+    def _enter_part(self, kind: str) -> Pieces:
+        said: Pieces = []
         if self._current is None or self._item["type"] != "message":
             message = {"type": "message", "role": "assistant", "content": []}
             said = [*self._close(), *self._begin("msg", message)]
@@ -93,7 +93,7 @@ class Items:
         added = {**place, "part": _copied(parts[-1])}
         return [*said, ("response.content_part.added", added)]
 
-    def _close_part(self) -> Said:
+    def _close_part(self) -> Pieces:
         parts = self._item["content"]
         if not parts:
             return []
@@ -111,9 +111,9 @@ class Items:
 
     # reasoning
 
-    def think(self, piece: str) -> Said:
+    def think(self, piece: str) -> Pieces:
         """A piece of what the model thought, as a summary: only that is shown to readers."""
-        said: Said = []
+        said: Pieces = []
         if self._current is None or self._item["type"] != "reasoning":
             said = [*self._close(), *self._begin("rs", {"type": "reasoning", "summary": []})]
             part = {"type": "summary_text", "text": ""}
@@ -124,7 +124,7 @@ class Items:
         delta = {**self._place("summary_index"), "delta": piece}
         return [*said, ("response.reasoning_summary_text.delta", delta)]
 
-    def keep_reasoning(self, value: Any) -> Said:
+    def keep_reasoning(self, value: Any) -> Pieces:
         """Reasoning that only the provider can read: an item of its own, under the provider's id.
 
         SDKs take an item for broken whose id changes, and the provider wants its own id back.
@@ -133,7 +133,7 @@ class Items:
         said = [*self._close(), *self._begin("rs", {"type": "reasoning", "summary": []}, given)]
         return [*said, *self._close()]
 
-    def _close_summary(self) -> Said:
+    def _close_summary(self) -> Pieces:
         if not self._item["summary"]:
             return []
         part, place = self._item["summary"][-1], self._place("summary_index")
@@ -145,7 +145,7 @@ class Items:
 
     # calls
 
-    def begin_call(self, call: str, name: str) -> Said:
+    def begin_call(self, call: str, name: str) -> Pieces:
         """A call; text that was open is over."""
         said = [*self.end_call(call), *self._close()]
         item = {"type": "function_call", "call_id": call, "name": name, "arguments": ""}
@@ -156,7 +156,7 @@ class Items:
         self._arguments[call] = []
         return said
 
-    def argue(self, call: str, piece: str) -> Said:
+    def argue(self, call: str, piece: str) -> Pieces:
         """A fragment of a call's arguments; of a call that is not open it says nothing."""
         index = self._calls.get(call)
         if index is None:
@@ -165,7 +165,7 @@ class Items:
         place = {"item_id": self._items[index]["id"], "output_index": index, "delta": piece}
         return [("response.function_call_arguments.delta", place)]
 
-    def end_call(self, call: str) -> Said:
+    def end_call(self, call: str) -> Pieces:
         """The arguments of the call are whole."""
         index = self._calls.pop(call, None)
         if index is None:
@@ -182,7 +182,7 @@ class Items:
 
     # items
 
-    def close_all(self, status: str = "completed") -> Said:
+    def close_all(self, status: str = "completed") -> Pieces:
         """Close what is open; `status` is that of what an error has cut."""
         said = self._close(status)
         for call in list(self._calls):
@@ -199,7 +199,7 @@ class Items:
         parts = item["content" if part == "content_index" else "summary"]
         return {"item_id": item["id"], "output_index": self._current, part: len(parts) - 1}
 
-    def _begin(self, prefix: str, members: JSON, given: JSON | None = None) -> Said:
+    def _begin(self, prefix: str, members: JSON, given: JSON | None = None) -> Pieces:
         self._current = len(self._items)
         item = {"id": f"{prefix}_{self._stream}_{self._current}", **members}
         for name in ("id", "encrypted_content"):
@@ -210,7 +210,7 @@ class Items:
         place = {"output_index": self._current, "item": _copied(item)}
         return [("response.output_item.added", place)]
 
-    def _close(self, status: str = "completed") -> Said:
+    def _close(self, status: str = "completed") -> Pieces:
         if self._current is None:
             return []
         kind = self._item["type"]
@@ -218,7 +218,7 @@ class Items:
         index, self._current = self._current, None
         return [*said, *self._finish(index, status)]
 
-    def _finish(self, index: int, status: str = "completed") -> Said:
+    def _finish(self, index: int, status: str = "completed") -> Pieces:
         self._items[index]["status"] = status
         place = {"output_index": index, "item": self._items[index]}
         return [("response.output_item.done", place)]

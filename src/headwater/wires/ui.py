@@ -77,7 +77,7 @@ class UIFold(Fold):
     def _beside(self, event: ev.Event) -> JSON:
         """A chunk that is a part of its own."""
         match event:
-            case ev.Source(url, title):
+            case ev.Citation(url, title):
                 self._sources += 1
                 source = {"type": "source-url", "sourceId": f"source_{self._sources}", "url": url}
                 return source if title is None else {**source, "title": title}

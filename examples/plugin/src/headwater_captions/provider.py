@@ -13,7 +13,7 @@ from headwater.generation import GenerationRequest
 from headwater.providers.conversation import turns
 from headwater.providers.failures import http_failure
 from headwater.providers.members import Members
-from headwater.providers.reading import StreamParser
+from headwater.providers.parser import StreamParser
 from headwater.settings import Endpoint
 from headwater.sse import Message
 from headwater.upstream import Request

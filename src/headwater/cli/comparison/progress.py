@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 #: Told of each run as it begins and when it is over.
-Told = Callable[[Run], None]
+RunCallback = Callable[[Run], None]
 
 # Line ends cost the few lines there are.
 _SPACE: Final = re.compile(r"\s+")
@@ -28,7 +28,9 @@ _SHOWN: Final = 140  # characters of each answer, its last ones
 
 
 @contextmanager
-def progress(models: Sequence[str | None], repeat: int) -> Iterator[tuple[Told, Told]]:
+def progress(
+    models: Sequence[str | None], repeat: int
+) -> Iterator[tuple[RunCallback, RunCallback]]:
     """What to tell of the beginning and of the end of a run; on stderr."""
     if not sys.stderr.isatty():
         yield (lambda run: None), lambda run: say(line(run, repeat), err=True)

@@ -16,8 +16,8 @@ from headwater.tools.doctor import checks, foreign, hops
 from headwater.tools.doctor.checks import BODY_BYTES, LARGE_BYTES
 from headwater.tools.doctor.heads import SENT
 from headwater.tools.doctor.measurement import Measurement
-from headwater.tools.doctor.reading import Ask, edge, negotiated, read
 from headwater.tools.doctor.report import Check, Report
+from headwater.tools.doctor.request import Ask, edge, negotiated, read
 from headwater.tools.doctor.rhythm import rhythm
 from headwater.tools.doctor.seen import Seen
 
