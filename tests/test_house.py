@@ -99,3 +99,15 @@ def test_no_public_signature_has_an_untyped_tuple() -> None:
                 if "tuple[Any" in signature:
                     found.append(f"{path.relative_to(PACKAGE)}: {node.name}")
     assert found == []
+
+
+@pytest.mark.parametrize("what", ["a wire", "a dialect", "a store", "a command", "a host"])
+def test_how_to_add_names_few_files_that_are_there(what: str) -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    (row,) = re.findall(rf"^\| {what} \| (.*) \|$", text, re.M)
+    paths = [path for path in re.findall(r"`([\w/.]+)`", row) if "/" in path]
+    assert 1 <= len(paths) <= 4, row
+    for path in paths:
+        root = ROOT if path.startswith(("tests/", "js/")) else PACKAGE
+        at = root / (path.partition("NAME")[0].rstrip("/") if "NAME" in path else path)
+        assert at.exists(), path

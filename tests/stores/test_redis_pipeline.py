@@ -9,10 +9,12 @@ from typing import Any, cast
 
 import hiredis
 import pytest
+import redis.asyncio
 
+from headwater.errors import ConfigurationError
 from headwater.stores.base import Appended
 from headwater.stores.redis.client import Client
-from headwater.stores.redis.connection import Dialler, Link
+from headwater.stores.redis.connection import Dialler, Link, transport_of
 from headwater.stores.redis.pipeline import Pipeline
 
 NOSCRIPT = hiredis.ReplyError("NOSCRIPT No matching script. Please use EVAL.")
@@ -322,3 +324,9 @@ def test_a_question_whose_cancellation_was_lost_is_cancelled() -> None:
         assert await Deaf(Dialler("redis://nowhere", 1.0), 0.01).ask(("GET", "x")) == ["reply"]
 
     asyncio.run(main())
+
+
+def test_a_redis_py_without_the_name_that_is_used_is_refused_by_version() -> None:
+    assert transport_of(redis.asyncio.Connection()) is None  # has the name, and no transport yet
+    with pytest.raises(ConfigurationError, match=rf"redis-py {redis.__version__} .*requirements/"):
+        transport_of(cast(Any, object()))
