@@ -128,7 +128,7 @@ def ask(claude: Anthropic, prompt: str, **extra: Any) -> anthropic.types.Message
 
 
 def test_messages_one_by_one(claude: Anthropic, upstream: FaultyUpstream) -> None:
-    ask(claude, "hi")  # the SDK builds its models at its first answer
+    ask(claude, "tokens")  # the SDK builds its models at its first answer
     arrived, text = [], ""
     with claude.messages.stream(
         model="m", max_tokens=9, messages=[{"role": "user", "content": "tokens"}]
