@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater.sse import Decoder
+from headwater.testing import FaultyUpstream
 
 #: Gaps below this are one lump: the upstream of the tests sends a token every 100 ms.
 LUMP_S = 0.03
@@ -124,6 +125,14 @@ def events(response: Response) -> Iterator[tuple[float, Any]]:
         for message in decoder.feed(part):
             if message.data != b"[DONE]":
                 yield now, json.loads(message.data)
+
+
+def token_times(upstream: FaultyUpstream) -> list[float]:
+    """When the upstream sent each token of its last answer, which is over; `time.monotonic()`."""
+    post = upstream.posts[-1]
+    # A reader may have the last token before it is noted that it was sent.
+    upstream.wait(lambda: post.ended_at is not None or post.hung_up_at is not None)
+    return [at for at, data in post.sent if b'"content":' in data][1:]
 
 
 def assert_one_by_one(arrived: Sequence[float], sent: Sequence[float]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from headwater.sse import Decoder
 from headwater.testing import DONE, MODELS, STALL, Answer, Request, chat, chunk, reply
 from headwater.testing import FaultyUpstream as Upstream
-from tests.helpers.arrivals import assert_one_by_one, request
+from tests.helpers.arrivals import assert_one_by_one, request, token_times
 from tests.helpers.servers import Server, gunicorn, uvicorn, waitress
 from tests.server.serving import Reader, ask, ids
 from tests.server.wires import outcome, text_of
@@ -79,7 +79,7 @@ def test_tokens_come_one_by_one_whatever_middleware_is_there(
     for part in response:
         now = time.monotonic()
         arrived += [now for message in decoder.feed(part) if b'"token"' in message.data]
-    sent = [at for at, data in upstream.posts[-1].sent if b'"content":' in data][1:]
+    sent = token_times(upstream)
     assert_one_by_one(arrived, sent)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from headwater.testing import DONE, MODELS, STALL, Answer, FaultyUpstream, Request, chat, chunk
-from tests.helpers.arrivals import assert_one_by_one, events, request
+from tests.helpers.arrivals import assert_one_by_one, events, request, token_times
 from tests.helpers.examples import example
 from tests.helpers.polling import eventually
 from tests.server.serving import Reader, ask, data_of, frames, ids
@@ -86,7 +86,7 @@ def test_what_it_says_calls_and_finds_comes_as_it_happens(served: Served) -> Non
     assert "kill -9" in told[6]["output"]
     assert [event["text"] for event in told[7:-1]] == TOKENS
     assert (told[-1]["type"], told[-1]["reason"]) == ("stream-end", "stop")
-    sent = [at for at, data in served.upstream.posts[-1].sent if b'"content":' in data][1:]
+    sent = token_times(served.upstream)
     assert_one_by_one([at for at, _ in run[7:-1]], sent)
 
 

@@ -25,7 +25,7 @@ from headwater.testing import (
     chat,
     chunk,
 )
-from tests.helpers.arrivals import assert_one_by_one
+from tests.helpers.arrivals import assert_one_by_one, token_times
 from tests.helpers.examples import started
 from tests.helpers.polling import eventually
 from tests.helpers.processes import headwater_serve
@@ -103,7 +103,7 @@ def test_tokens_come_one_by_one(upstream: FaultyUpstream, port: int) -> None:
         for token in TOKENS:
             assert one.until(token) == ""
             arrived.append(time.monotonic())
-    sent = [at for at, data in upstream.posts[-1].sent if b'"content":' in data][1:]
+    sent = token_times(upstream)
     assert_one_by_one(arrived, sent)
 
 

@@ -14,7 +14,7 @@ import pytest
 from headwater.adapters.heads import PLAYGROUND, SCRIPTS
 from headwater.sse import Decoder
 from headwater.testing import MODELS, STALL, Answer, FaultyUpstream, Request, chat, chunk
-from tests.helpers.arrivals import assert_one_by_one, request
+from tests.helpers.arrivals import assert_one_by_one, request, token_times
 from tests.helpers.examples import example
 from tests.helpers.nginx import free_port
 from tests.helpers.polling import eventually
@@ -67,7 +67,7 @@ def test_tokens_come_one_by_one(served: Served) -> None:
     for part in response:
         now = time.monotonic()
         arrived += [now for message in decoder.feed(part) if b'"token"' in message.data]
-    sent = [at for at, data in served.upstream.posts[-1].sent if b'"content":' in data][1:]
+    sent = token_times(served.upstream)
     assert_one_by_one(arrived, sent)
 
 

@@ -17,7 +17,7 @@ from headwater.sse import Decoder
 from headwater.testing import MODELS, STALL, Answer, Request, chat, chunk, reply
 from headwater.testing import FaultyUpstream as Upstream
 from tests.conftest import Figures
-from tests.helpers.arrivals import Response, assert_one_by_one, request
+from tests.helpers.arrivals import Response, assert_one_by_one, request, token_times
 from tests.helpers.polling import eventually
 from tests.helpers.processes import headwater_serve
 from tests.helpers.servers import Server, flask_run, gunicorn, waitress
@@ -162,7 +162,7 @@ def test_tokens_come_one_by_one(port: int, upstream: Upstream) -> None:
         now = time.monotonic()
         arrived += [(now, message.data) for message in decoder.feed(part)]
     assert tokens(b"".join(b"data: %b\n\n" % data for _, data in arrived)) == TOKENS
-    sent = [at for at, data in upstream.posts[-1].sent if b'"content":' in data][1:]
+    sent = token_times(upstream)
     assert_one_by_one([at for at, _ in arrived[:-1]], sent)
     assert response.head.headers["headwater-stream"]
     assert response.head.headers["x-accel-buffering"] == "no"

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from headwater.testing import MODELS, Answer, Request, chat, chunk, reply
 from headwater.testing import FaultyUpstream as Upstream
 from tests.conftest import Figures
-from tests.helpers.arrivals import assert_one_by_one
+from tests.helpers.arrivals import assert_one_by_one, token_times
 from tests.helpers.servers import Server, gunicorn, serve
 
 pytestmark = pytest.mark.system
@@ -113,7 +113,7 @@ def test_every_token_is_shown_as_it_comes(page: Page, upstream: Upstream) -> Non
     result = run(page, "tokens")
     assert result["done"]
     assert [token for _, token in result["shown"]] == TOKENS
-    sent = [at for at, data in upstream.posts[-1].sent if b'"content":' in data][1:]
+    sent = token_times(upstream)
     # The page's clock is another: the rhythm is compared, from the first token on.
     first = result["shown"][0][0]
     assert_one_by_one([sent[0] + (at - first) / 1000 for at, _ in result["shown"]], sent)

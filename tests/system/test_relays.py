@@ -19,7 +19,7 @@ import pytest
 
 from headwater.sse import Decoder
 from headwater.testing import Answer, FaultyUpstream, chat, reply
-from tests.helpers.arrivals import assert_one_by_one, request
+from tests.helpers.arrivals import assert_one_by_one, request, token_times
 from tests.helpers.examples import EXAMPLES
 from tests.helpers.node import ROOT
 from tests.helpers.servers import Server, gunicorn, uvicorn
@@ -96,7 +96,7 @@ def test_the_relay_streams(relay: str) -> None:
             for part in request(server.port, "/stream", {"prompt": "tokens"}):
                 now = time.monotonic()
                 arrived += [now for message in decoder.feed(part) if b'"token"' in message.data]
-            sent = [at for at, data in upstream.posts[-1].sent if b'"content":' in data][1:]
+            sent = token_times(upstream)
             assert_one_by_one(arrived, sent)
             told = b"".join(request(server.port, "/stream", {"prompt": "broken"}))
             assert re.fullmatch(rb'data: {"error": ".*no.*"}\n\ndata: \[DONE\]\n\n', told), told

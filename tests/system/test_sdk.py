@@ -27,7 +27,7 @@ from headwater.testing import (
     FaultyUpstream as Upstream,
 )
 from tests.conftest import Figures
-from tests.helpers.arrivals import assert_one_by_one, request
+from tests.helpers.arrivals import assert_one_by_one, request, token_times
 from tests.helpers.servers import Server, serve
 
 pytestmark = pytest.mark.system
@@ -122,7 +122,7 @@ def test_streaming_from_an_upstream(client: OpenAI, upstream: Upstream) -> None:
     parts = list(ask(client, "tokens"))
     assert text(parts) == "".join(TOKENS)
     arrived = [at for at, part in parts if part.choices and part.choices[0].delta.content]
-    sent = [at for at, data in upstream.posts[-1].sent if b'"content":' in data][1:]
+    sent = token_times(upstream)
     assert_one_by_one(arrived, sent)
     assert parts[0][1].choices[0].delta.role == "assistant"
     assert [p.choices[0].finish_reason for _, p in parts if p.choices][-1] == "stop"

@@ -28,7 +28,7 @@ from headwater.testing import (
     event,
     reply,
 )
-from tests.helpers.arrivals import assert_one_by_one
+from tests.helpers.arrivals import assert_one_by_one, token_times
 from tests.helpers.servers import Server, serve
 from tests.providers.recorded import ANTHROPIC, CITED, FOUND, RESPONSES, SEARCH
 
@@ -138,7 +138,7 @@ def test_messages_one_by_one(claude: Anthropic, upstream: FaultyUpstream) -> Non
             text += piece
         message = stream.get_final_message()
     assert text == "".join(TOKENS)
-    sent = [at for at, data in upstream.posts[-1].sent if b'"content":' in data][1:]
+    sent = token_times(upstream)
     assert_one_by_one(arrived, sent)
     assert message.stop_reason == "end_turn"
     assert (message.usage.input_tokens, message.usage.output_tokens) == (7, 9)
@@ -254,7 +254,7 @@ def test_responses_one_by_one(client: OpenAI, upstream: FaultyUpstream) -> None:
                 text += each.delta
         final = stream.get_final_response()
     assert text == final.output_text == "".join(TOKENS)
-    sent = [at for at, data in upstream.posts[-1].sent if b'"content":' in data][1:]
+    sent = token_times(upstream)
     assert_one_by_one(arrived, sent)
     assert final.usage is not None
     assert (final.usage.input_tokens, final.usage.output_tokens) == (7, 9)

@@ -70,14 +70,27 @@ describe("a connection that says nothing", () => {
     ["pageshow", true, 1],
     ["pageshow", false, 0],
   ])("after %s (persisted: %s) is resumed %i times", async (type, persisted, times) => {
+    let told: () => void;
+    const fired = new Promise<void>((resolve) => (told = resolve));
     // It goes on by itself, but late.
     const slow: Behaviour = async (exchange) => {
       await hang(HALF)(exchange);
-      await sleep(300);
+      await fired;
+      await sleep(100);
       exchange.response.end(exchange.bytes.subarray(HALF));
     };
-    setTimeout(fire, 100, type, persisted);
-    const { text, server, states } = await read(NATIVE, [slow]);
+    const states: string[] = [];
+    let first = true;
+    const onState = (state: string) => {
+      states.push(state);
+      if (state !== "streaming" || !first) return;
+      first = false;
+      setTimeout(() => {
+        fire(type, persisted);
+        told();
+      }, 20);
+    };
+    const { text, server } = await read(NATIVE, [slow], { onState });
     expect([text, server.of("GET").length]).toEqual([TEXT, times]);
     expect(states.filter((state) => state === "reconnecting")).toHaveLength(times);
   });
