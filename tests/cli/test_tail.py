@@ -69,6 +69,14 @@ def test_a_cut_before_anything_came_does_not_begin_anew(server: int, tmp_path: P
     assert (done.returncode, done.stdout.splitlines()) == (0, every.stdout.splitlines()[20:])
 
 
+def test_what_stands_behind_the_path_of_the_server_s_url_is_ignored(
+    server: int, tmp_path: Path
+) -> None:
+    stream = begin(server, "tape/story?speed=max")
+    done = headwater("tail", stream, "--server", f"{url(server)}/?x=1#y", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, TEXT)
+
+
 def test_a_failure_is_told(server: int, tmp_path: Path) -> None:
     stream = begin(server, "tape/story?speed=max&cut=3")
     for flag in ([], ["--json"]):

@@ -47,7 +47,9 @@ class RemoteServer:
             raise click.BadOptionUsage(
                 "--server", f"--server must be a URL such as http://127.0.0.1:8000: {base}"
             )
-        self._base, self._key = base.rstrip("/"), key
+        # Without a query or a fragment, which would swallow the paths that are put behind it.
+        self._base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        self._key = key
 
     def ask(self, prompt: str, model: str | None) -> Reads:
         """Ask, and give the events to the end, those together that one read brought.
@@ -135,7 +137,7 @@ class _Session:
                     yield events
         finally:
             if stream is not None and not ended:
-                # Where it fails: the server stops it by itself when nobody reads it for a while.
+                # If this fails, the server stops the stream once it has had no reader for a while.
                 with suppress(HeadwaterError):
                     await fetch(self._pool, self._request("DELETE", f"/{stream}"), _STOP_S)
 
@@ -148,8 +150,7 @@ class _Session:
         return state
 
     async def follow(self, stream: str, after: str) -> _Reads:
-        extra = {"Last-Event-ID": after} if after else {}
-        response = await self._open(self._request("GET", f"/{stream}", extra=extra))
+        response = await self._open(self._request("GET", f"/{stream}", after=after))
         if response.status == 204:
             return
         async with aclosing(self._reads(response, stream, after)) as reads:
@@ -176,11 +177,10 @@ class _Session:
                 response = await self._resume(stream, last, waits)
 
     async def _resume(self, stream: str | None, last: str, waits: Iterator[float]) -> _Response:
-        request = self._request("GET", f"/{stream}", extra={"Last-Event-ID": last} if last else {})
         for wait in waits if stream else ():
             await asyncio.sleep(wait)
             try:
-                return await self._open(request)
+                return await self._open(self._request("GET", f"/{stream}", after=last))
             except HeadwaterError as error:
                 if not error.retryable:
                     raise
@@ -191,9 +191,10 @@ class _Session:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
-        extra: Mapping[str, str] | None = None,
+        *,
+        after: str = "",
     ) -> Request:
-        headers = {**self._headers, **(extra or {})}
+        headers = self._headers | ({"Last-Event-ID": after} if after else {})
         if body is not None:
             headers["Content-Type"] = "application/json"
         payload = b"" if body is None else json.dumps(body).encode()
@@ -242,14 +243,14 @@ class _Response:
         self._ended, self._error = True, error
         self._came.set()
 
-    # Whoever asked
+    # Reading
 
     async def head(self) -> None:
         """Wait for the status; `UpstreamError` when there is none."""
-        while not self.status:
-            if self._error is not None:
-                raise self._error
+        while not (self.status or self._ended):
             await self._more()
+        if not self.status and self._error is not None:
+            raise self._error
 
     async def reads(self) -> AsyncGenerator[bytes, None]:
         """Give the body as it comes; `_Cut` when it breaks off."""
@@ -259,8 +260,6 @@ class _Response:
                     yield self._data.popleft()
                 else:
                     await self._more()
-        except UpstreamError as error:
-            raise _Cut from error
         finally:
             self.leave()
         if self._error is not None:
@@ -282,15 +281,15 @@ class _Response:
             self._exchange.cancel()
 
     async def _more(self) -> None:
+        """Wait until more has come; silence for too long is an end, too."""
         self._came.clear()
         try:
             async with asyncio.timeout(self._silence_s):
                 await self._came.wait()
         except TimeoutError:
             self.leave()
-            raise UpstreamError(
-                "upstream_timeout", f"nothing came for {self._silence_s:g} s"
-            ) from None
+            message = f"nothing came for {self._silence_s:g} s"
+            self.on_end(UpstreamError("upstream_timeout", message))
 
 
 async def _events(response: _Response, decoder: Decoder) -> _Reads:
