@@ -16,8 +16,8 @@ _BOM: Final = b"\xef\xbb\xbf"
 class Message(msgspec.Struct, frozen=True, gc=False):
     """What a stream dispatched at one blank line.
 
-    `data` is UTF-8 as it arrived, its lines joined by LF: whoever reads JSON needs no `str`, and
-    invalid bytes stay visible to whoever must judge them. `id` is the last event id in force.
+    `data` is UTF-8 as it arrived, its lines joined by LF: JSON is read without making a `str`, and
+    invalid bytes stay visible to the code that judges them. `id` is the last event id in force.
     """
 
     data: bytes
