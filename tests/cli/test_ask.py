@@ -29,6 +29,7 @@ from headwater.testing import (
 from headwater.testing import (
     FaultyUpstream as Upstream,
 )
+from tests.helpers.arrivals import token_times
 from tests.helpers.processes import HEADWATER, environment, headwater_serve, stopped_at_the_end
 
 pytestmark = pytest.mark.system
@@ -101,9 +102,7 @@ def test_tokens_show_at_once_and_no_stream_waits(where: str, tmp_path: Path) -> 
                 first = os.read(process.stdout.fileno(), 65536)
                 arrived = time.monotonic()
                 rest = process.stdout.read()
-            upstream.wait(lambda: upstream.posts[-1].ended_at is not None)
-            # Of the last token: what ends the answer may be here before its sending is noted.
-            last_sent = [at for at, data in upstream.posts[-1].sent if b'"content":' in data][-1]
+            last_sent = token_times(upstream)[-1]
             assert first + rest == b"0\n1\n2\n3\n4\n"
             assert (arrived < last_sent) == live
 

@@ -166,6 +166,8 @@ def test_fault_11_gzip_though_identity_was_asked_comes_token_by_token(w: World) 
     assert "".join(token for _, token in arrived) == "".join(TOKENS)
     post = w.asked(prompt)
     assert post.headers["accept-encoding"] == "identity"
+    # A reader may have the last token before it is noted that it was sent.
+    w.upstream.wait(lambda: post.ended_at is not None)
     # Every other write is a pause: the first is the role, the last two the finish and [DONE].
     assert_one_by_one([at for at, _ in arrived], [at for at, _ in post.sent[1 : len(TOKENS) + 1]])
 

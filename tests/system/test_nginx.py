@@ -10,7 +10,7 @@ from headwater.cli.proxy_config import configuration
 from headwater.cli.proxy_config.site import site
 from headwater.testing import CUT, STALL, Answer, Request, chat, chunk
 from headwater.testing import FaultyUpstream as Upstream
-from tests.helpers.arrivals import Response, assert_one_by_one, events, request, status
+from tests.helpers.arrivals import Response, assert_one_by_one, events, request, status, token_times
 from tests.helpers.nginx import nginx, write
 from tests.helpers.processes import HEADWATER, headwater_serve
 
@@ -63,10 +63,6 @@ def tokens(response: Response) -> list[tuple[float, str]]:
     return [(at, data["token"]) for at, data in events(response) if "token" in data]
 
 
-def sent_times(sent: Request) -> list[float]:
-    return [at for at, data in sent.sent if b"token-" in data]
-
-
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 def test_tokens_arrive_one_by_one(
     headwater: int, upstream: Upstream, tmp_path: Path, encoding: str
@@ -75,7 +71,7 @@ def test_tokens_arrive_one_by_one(
         response = request(port, "/stream", {"prompt": "hi"}, {"Accept-Encoding": encoding})
         arrived = tokens(response)
     assert "".join(text for _, text in arrived) == "".join(TOKENS)
-    assert_one_by_one([at for at, _ in arrived], sent_times(upstream.posts[0]))
+    assert_one_by_one([at for at, _ in arrived], token_times(upstream))
     assert "content-encoding" not in response.head.headers
     # For a proxy that stands before this one.
     assert response.head.headers["x-accel-buffering"] == "no"
@@ -90,7 +86,7 @@ def test_a_wrong_configuration_is_told_from_a_right_one(
     assert response.head.headers["content-encoding"] == "gzip"
     assert "".join(text for _, text in arrived) == "".join(TOKENS)
     with pytest.raises(AssertionError, match=r"after the last|lumps"):
-        assert_one_by_one([at for at, _ in arrived], sent_times(upstream.posts[0]))
+        assert_one_by_one([at for at, _ in arrived], token_times(upstream))
 
 
 def test_below_a_path(headwater: int, upstream: Upstream, tmp_path: Path) -> None:
